@@ -1,0 +1,61 @@
+//! The result store contract. Every engine passes `umbel_testkit::conformance::backend`.
+
+use std::time::Duration;
+
+use umbel_broker::Result;
+use umbel_protocol::ResultWrite;
+
+/// A result store: opens connections. Cheap to share.
+pub trait Backend: Send + Sync {
+    /// URL without password, for people.
+    fn display_url(&self) -> String;
+
+    /// Equal to a broker's `identity()` exactly when both are the same store and one transaction can span them.
+    fn identity(&self) -> String;
+
+    /// Opens a connection to read and write on.
+    fn store(&self) -> Result<Box<dyn ResultStore>>;
+
+    /// Opens a connection to listen on.
+    fn listener(&self) -> Result<Box<dyn ResultListener>>;
+}
+
+/// Reads and writes records.
+pub trait ResultStore: Send {
+    /// Writes records in order and notifies listeners. A stored `SUCCESS` is final: a later write for the same id
+    /// is ignored. Each write renews the expiry. Safe to repeat.
+    fn write(&mut self, batch: &[ResultWrite]) -> Result<()>;
+
+    /// The records of `task_ids`, in that order; `None` where there is none or it has expired.
+    fn read(&mut self, task_ids: &[String]) -> Result<Vec<Option<Vec<u8>>>>;
+
+    /// Removes records; says how many there were.
+    fn forget(&mut self, task_ids: &[String]) -> Result<u64>;
+
+    /// Removes expired records where the store does not do so by itself; says how many.
+    fn remove_expired(&mut self) -> Result<u64>;
+}
+
+/// Hears of records as they are written.
+pub trait ResultListener: Send {
+    /// Starts listening for `task_ids`. A record written after this call returns is heard.
+    fn subscribe(&mut self, task_ids: &[String]) -> Result<()>;
+
+    /// Stops listening for `task_ids`.
+    fn unsubscribe(&mut self, task_ids: &[String]) -> Result<()>;
+
+    /// Blocks until records arrive, [`ListenerWaker::wake`] is called, or `timeout`; returns `(task id, record)`
+    /// pairs, possibly none. Records of every state are delivered. A lost connection is an error; after the next
+    /// successful `subscribe` the caller reads once what it may have missed.
+    fn next(&mut self, timeout: Duration) -> Result<Vec<(String, Vec<u8>)>>;
+
+    /// A handle that interrupts [`ResultListener::next`] from another thread, so that new ids can be subscribed
+    /// at once.
+    fn waker(&self) -> Box<dyn ListenerWaker>;
+}
+
+/// Interrupts a listener's wait.
+pub trait ListenerWaker: Send + Sync {
+    /// Makes the present or the next `next` call return soon.
+    fn wake(&self);
+}

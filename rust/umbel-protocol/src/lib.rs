@@ -1,0 +1,15 @@
+//! Celery's wire as plain types: no I/O, no clock, no Python.
+//!
+//! Everything that travels between a producer, a worker, a monitor and a result reader is named here
+//! and encoded or decoded here, from buffers and never from sockets. Bytes off the wire never panic:
+//! every parser returns a [`Malformed`] that says what was wrong and where.
+
+pub mod error;
+pub mod message;
+pub mod result;
+pub mod timestamp;
+
+pub use error::Malformed;
+pub use message::{Destination, Message, Properties};
+pub use result::ResultWrite;
+pub use timestamp::Timestamp;

@@ -1,0 +1,16 @@
+//! Result records as Celery stores them.
+
+use std::time::Duration;
+
+/// One record to be written to the result store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResultWrite {
+    /// Task id; the store derives its key from it (`celery-task-meta-<id>`).
+    pub task_id: String,
+    /// State name (`SUCCESS`, `RETRY`, a custom one, …). A stored `SUCCESS` is never overwritten.
+    pub state: String,
+    /// The encoded record, already compressed if so configured.
+    pub record: Vec<u8>,
+    /// Life of the record from this write on; `None` keeps it for ever.
+    pub expires: Option<Duration>,
+}
