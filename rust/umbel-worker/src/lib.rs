@@ -1,1 +1,3 @@
-//! Placeholder replaced below.
+//! The worker: an engine that decides ([`engine`]) and a thin runtime that does.
+
+pub mod engine;

@@ -1,0 +1,265 @@
+"""The Rust core as Python sees it.
+
+Importing the module starts no thread; threads start at first use. Every blocking call releases the GIL and
+lets signal handlers run. After a fork the objects of the parent are unusable in the child (they raise
+`ForkedError`, a `RuntimeError`) except where a docstring says otherwise.
+
+Durations are seconds, moments are seconds since the epoch, sizes are bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict, final
+
+__version__: str
+
+# --- errors: one Python class per meaning; `umbel.exceptions` re-exports them under Celery's names ---------------
+
+class NativeError(Exception): ...
+class ConnectionLostError(NativeError): ...  # -> umbel.exceptions.OperationalError
+class UnavailableError(NativeError): ...  # -> umbel.exceptions.OperationalError
+class AccessError(NativeError): ...  # -> umbel.exceptions.OperationalError
+class UnroutableError(NativeError): ...
+class ConfigError(NativeError): ...  # -> umbel.exceptions.ImproperlyConfigured
+class ProtocolError(NativeError): ...
+class MalformedError(NativeError): ...  # -> umbel.exceptions.DecodeError
+class ForkedError(RuntimeError): ...
+
+# --- codec ------------------------------------------------------------------------------------------------------
+
+def json_dumps(value: object, /) -> bytes:
+    """Celery's JSON with kombu's extended types, written from Python objects directly.
+
+    Subclasses, `__json__`, Enum and types registered with `register_type` go through Python. Raises TypeError for
+    what JSON cannot hold, ValueError for circular or too deep values.
+    """
+
+def json_loads(data: bytes | str, /) -> Any:
+    """The reverse, extended types included. Raises `MalformedError`."""
+
+def set_json_fallback(default: Any, object_hook: Any, /) -> None:
+    """Installs Python hooks: `default(obj)` for unknown types when writing, `object_hook(type, value)` for unknown
+    `__type__` names when reading."""
+
+def argument_repr(args: object, kwargs: object, /) -> tuple[str, str]:
+    """`argsrepr` and `kwargsrepr` as Celery limits them (1024 characters, depth 3)."""
+
+def compress(data: bytes, method: str, /) -> tuple[bytes, str]:
+    """Compresses with an alias or MIME name (`zlib`, `gzip`, `bzip2`, `zstd`); returns the bytes and the header
+    value. Raises KeyError for others."""
+
+def decompress(data: bytes, method: str, /, limit: int = ...) -> bytes: ...
+def parse_iso8601(text: str, /) -> tuple[float, bool]:
+    """Seconds since the epoch (naive text read as UTC) and whether the text was naive."""
+
+def uuid4() -> str:
+    """A random task id; safe after fork."""
+
+# --- client -----------------------------------------------------------------------------------------------------
+
+class MessageDict(TypedDict, total=False):
+    """One message for `Client.publish`. Required: headers, body, exchange, routing_key."""
+
+    headers: Mapping[str, object]
+    body: bytes
+    content_type: str
+    content_encoding: str
+    properties: Mapping[str, object]  # correlation_id, reply_to, delivery_mode, priority, expiration, others
+    exchange: str
+    routing_key: str
+    eta: float | None  # when due; lets a store keep it until then
+
+class DeadLetterDict(TypedDict):
+    id: str
+    queue: str
+    kind: str
+    reason: str
+    at: float
+    headers: dict[str, Any] | None
+    properties: dict[str, Any] | None
+    body: bytes
+    content_type: str
+    content_encoding: str
+
+@final
+class Client:
+    """Publishes and waits for results. Thread-safe; usable after fork (it connects anew in the child)."""
+
+    def __init__(self, broker_url: str, result_url: str | None, options: Mapping[str, object]) -> None:
+        """Connects at first use. Options: `publish_timeout`, `broker_transport_options`,
+        `result_backend_transport_options`."""
+
+    @property
+    def broker_url(self) -> str:
+        """Without password."""
+
+    @property
+    def result_url(self) -> str | None: ...
+    def publish(self, messages: Sequence[MessageDict], timeout: float | None = ...) -> None:
+        """Sends all, in order, and returns when confirmed. Calls of many threads share round trips. Reconnects and
+        repeats until `timeout`, then raises the last error."""
+
+    def bind(self, queue: str, exchange: str, routing_key: str, kind: Literal["direct", "topic", "fanout"]) -> None: ...
+    def store_result(self, task_id: str, state: str, record: bytes, expires: float | None) -> None: ...
+    def read_results(self, task_ids: Sequence[str], /) -> list[bytes | None]: ...
+    def forget_results(self, task_ids: Sequence[str], /) -> int: ...
+    def remove_expired_results(self) -> int: ...
+    def wait_result(self, task_id: str, seen: bytes | None, timeout: float | None, /) -> bytes | None:
+        """Blocks until the stored record differs from `seen`; None on timeout. One listener serves all waits."""
+
+    def watch(self, task_id: str, /) -> None:
+        """Asks that records of this id (the present one included) be handed out by `drain`."""
+
+    def unwatch(self, task_id: str, /) -> None: ...
+    def fileno(self) -> int:
+        """Readable while `drain` has something (for `loop.add_reader`)."""
+
+    def drain(self) -> list[tuple[str, bytes]]:
+        """Records for watched ids since the last call."""
+
+    def queue_length(self, queue: str, /) -> int: ...
+    def purge(self, queue: str, /) -> int: ...
+    def dead_letters(self, offset: int = ..., limit: int = ...) -> list[DeadLetterDict]: ...
+    def dead_letter(self, id: str, /) -> DeadLetterDict | None: ...
+    def dead_replay(self, ids: Sequence[str], /) -> int: ...
+    def dead_purge(self, ids: Sequence[str] | None, /) -> int: ...
+    def ping(self) -> None:
+        """Raises what `publish` would raise if the broker cannot be reached."""
+
+    def close(self) -> None: ...
+
+# --- worker, main process ---------------------------------------------------------------------------------------
+
+class TaskDict(TypedDict, total=False):
+    """What the engine must know of a registered task. Required: name."""
+
+    name: str
+    acks_late: bool
+    acks_on_failure: bool
+    acks_on_timeout: bool
+    reject_on_worker_lost: bool
+    ignore_result: bool
+    store_errors_even_if_ignored: bool
+    time_limit: float | None
+    soft_time_limit: float | None
+
+@final
+class Worker:
+    """The engine and its threads in a worker's main process.
+
+    Options: `hostname`, `queues` (list), `timezone` (name, for naive eta), `accept_content` (MIME names),
+    `prefetch_multiplier` (int or None: automatic), `max_deliveries`, `shutdown_timeout`, `result_expires`,
+    `result_serializer`, `result_compression`, `max_message_bytes`, `lease`, transport options as for `Client`.
+    """
+
+    def __init__(self, broker_url: str, result_url: str | None, options: Mapping[str, object]) -> None: ...
+    def set_tasks(self, tasks: Sequence[TaskDict]) -> None: ...
+    def start(self) -> None:
+        """Starts the threads. Messages are fetched once a child is ready."""
+
+    def add_child(self, child_id: int, fd: int, pid: int | None, slots: int) -> None:
+        """Takes over `fd`, one end of a socket pair whose other end a `ChildLink` serves. `pid` None: the child is a
+        pool in this process, which cannot be killed."""
+
+    def stop(self, kind: Literal["warm", "cold"]) -> None:
+        """Warm: no more fetching, running tasks finish within `shutdown_timeout`, the rest goes back. Cold: children
+        are killed, everything unfinished goes back. May be called again to turn warm into cold."""
+
+    def fileno(self) -> int:
+        """Readable while `drain` has something."""
+
+    def drain(self) -> list[tuple[Any, ...]]:
+        """What happened since the last call, as tuples that start with a word:
+
+        ("spawn", count)                      children are missing
+        ("child-gone", child_id, pid, how, running_task_ids)  how: "exit" | "killed" | "time-limit" | "stopped"
+        ("retiring", child_id)                it asked to be replaced; spawn one
+        ("received", name, id, eta|None)      only when wanted: see `want_notices`
+        ("started" | "finished", ...)
+        ("revoked"|"expired"|"dead"|"requeued", name, id, detail)
+        ("connected", url) / ("disconnected", url, error, retry_in)
+        ("limit", "soft"|"hard", name, id, seconds)
+        ("stopped",)                          all threads have ended
+        """
+
+    def want_notices(self, received: bool) -> None: ...
+    def stats(self) -> dict[str, Any]:
+        """Counters: total per task, held, delayed, dispatched, settled, prefetch window, children, round trips."""
+
+    def set_pool_size(self, size: int) -> None:
+        """How many children there should be; missing ones are asked for with "spawn"."""
+
+# --- worker, child process --------------------------------------------------------------------------------------
+
+@final
+class Job:
+    """One task to run. Attributes are built on first use."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def headers(self) -> dict[str, Any]: ...
+    @property
+    def properties(self) -> dict[str, Any]: ...
+    @property
+    def body(self) -> bytes:
+        """Decompressed, still serialized."""
+
+    @property
+    def content_type(self) -> str: ...
+    @property
+    def content_encoding(self) -> str: ...
+    @property
+    def queue(self) -> str: ...
+    @property
+    def redelivered(self) -> bool: ...
+    @property
+    def failed_deliveries(self) -> int: ...
+    @property
+    def delivery_info(self) -> dict[str, Any]:
+        """exchange, routing_key, priority, redelivered: as `request.delivery_info`."""
+
+    def decode_json(self) -> tuple[Any, Any, Any]:
+        """args, kwargs, embed of a JSON body (protocol 2, 1 or hybrid). Raises `MalformedError`."""
+
+@final
+class ChildLink:
+    """A child's end of the socket to the main process. Many threads may call it.
+
+    `next` marks the returned job as started. Outcomes are sent in batches: at once when nothing else is waiting,
+    else within about a millisecond, by a thread that never needs the GIL.
+    """
+
+    def __init__(self, fd: int, slots: int = ...) -> None: ...
+    def next(self, timeout: float | None = None) -> Job | None:
+        """Blocks for the next job; None at the timeout or once `stopped`."""
+
+    @property
+    def stopped(self) -> bool:
+        """True when the main process said stop, or is gone."""
+
+    def finish(
+        self,
+        job: Job,
+        state: str,
+        disposition: Literal["ack", "requeue", "reject"],
+        record: bytes | None = ...,
+        expires: float | None = ...,
+        publish: Sequence[MessageDict] = ...,
+        reason: str = ...,
+    ) -> None:
+        """Reports the outcome. `state`: SUCCESS, FAILURE, RETRY, REJECTED, IGNORED. `record` None stores nothing.
+        `reject` sends the message to the dead letters with `reason`. The engine applies `acks_on_failure`."""
+
+    def started(self, job: Job, record: bytes, expires: float | None) -> None:
+        """Stores a STARTED (or custom state) record while the job runs, in order with what `finish` will store."""
+
+    def retire(self) -> None:
+        """Asks for no more jobs: those not started go back to the main process; `next` then returns None."""
+
+    def soft_limit_job(self) -> str | None:
+        """Called by the SIGUSR1 handler: the id of the running job whose soft limit passed, once; else None."""
+
+    def flush(self) -> None:
+        """Blocks until all outcomes are written to the socket."""

@@ -1,0 +1,47 @@
+//! How an engine is set up.
+
+use std::time::Duration;
+
+/// What the engine must know of a registered task. Names are Celery's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskOptions {
+    /// Registered name.
+    pub name: String,
+    /// Acknowledge after the task has finished.
+    pub acks_late: bool,
+    /// With `acks_late`: acknowledge when it failed; else the message is rejected (dead letters).
+    pub acks_on_failure: bool,
+    /// With `acks_late`: acknowledge when its hard time limit passed; else it goes back to the queue.
+    pub acks_on_timeout: bool,
+    /// Return the message when its child died; else it fails with `WorkerLostError`.
+    pub reject_on_worker_lost: bool,
+    /// Store no result.
+    pub ignore_result: bool,
+    /// Store failures even so.
+    pub store_errors_even_if_ignored: bool,
+    /// Hard limit.
+    pub time_limit: Option<Duration>,
+    /// Soft limit.
+    pub soft_time_limit: Option<Duration>,
+}
+
+/// Settings of one worker's engine.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Node name for records (`celery@host`).
+    pub hostname: String,
+    /// MIME types that are accepted; other messages are dead letters.
+    pub accept_content: Vec<String>,
+    /// Messages held per slot; `None` follows measured task time.
+    pub prefetch_multiplier: Option<usize>,
+    /// Deliveries that may end with a dead child or worker before the message is a dead letter.
+    pub max_deliveries: u32,
+    /// A message due later than this goes to the broker's delayed set; one due sooner waits here.
+    pub delay_threshold: Duration,
+    /// How long a warm shutdown lets running jobs go on.
+    pub shutdown_timeout: Duration,
+    /// Life of result records this engine writes itself.
+    pub result_expires: Option<Duration>,
+    /// Bodies larger than this are dead letters (bytes).
+    pub max_message_bytes: usize,
+}

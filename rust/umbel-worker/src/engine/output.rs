@@ -1,0 +1,130 @@
+//! What the engine wants done.
+
+use umbel_broker::Settlement;
+use umbel_protocol::Timestamp;
+
+use super::input::ChildId;
+use super::job::{Job, JobId};
+
+/// One thing to do, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Fetch up to `want` messages (one fetch at a time; answered by `Delivered` or `FetchFailed`).
+    Fetch {
+        /// At most this many.
+        want: usize,
+    },
+    /// Give these to the broker and the result store, in order; answered by `Settled`. After `Reconnected` the
+    /// engine gives out again whatever was not confirmed.
+    Settle(Vec<Settlement>),
+    /// Send jobs to a child.
+    Dispatch {
+        /// Which child.
+        child: ChildId,
+        /// The jobs, in order.
+        jobs: Vec<Job>,
+    },
+    /// Ask a child to give back jobs it has not started.
+    Recall {
+        /// Which child.
+        child: ChildId,
+        /// Which jobs.
+        jobs: Vec<JobId>,
+    },
+    /// Raise `SoftTimeLimitExceeded` in a job, if it still runs.
+    SoftLimit {
+        /// Which child.
+        child: ChildId,
+        /// Which job.
+        job: JobId,
+    },
+    /// Tell a child to end once its running jobs are done.
+    StopChild {
+        /// Which child.
+        child: ChildId,
+    },
+    /// Kill a child's process (`SIGKILL`); answered by `ChildGone`.
+    Kill {
+        /// Which child.
+        child: ChildId,
+    },
+    /// Children are missing: start this many.
+    Spawn {
+        /// How many.
+        count: usize,
+    },
+    /// Send `Tick` at this moment, unless another `WakeAt` replaces it.
+    WakeAt(Timestamp),
+    /// Something people or monitors want to know.
+    Notice(Notice),
+    /// Everything is settled and every child is gone: close the broker and end.
+    Stopped,
+}
+
+/// Something worth a log line or an event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Notice {
+    /// A task was taken.
+    Received {
+        /// Task name.
+        task: String,
+        /// Task id.
+        id: String,
+        /// When it is due.
+        eta: Option<Timestamp>,
+    },
+    /// A task will not run: expired or revoked.
+    Discarded {
+        /// Task name.
+        task: String,
+        /// Task id.
+        id: String,
+        /// `expired` or `revoked`.
+        why: &'static str,
+    },
+    /// A message went to the dead letters.
+    Dead {
+        /// Task name, empty if unknown.
+        task: String,
+        /// Task id, empty if unknown.
+        id: String,
+        /// Kind and detail of the reason.
+        reason: umbel_broker::DeadReason,
+    },
+    /// A message went back to its queue.
+    Requeued {
+        /// Task name.
+        task: String,
+        /// Task id.
+        id: String,
+        /// Why.
+        why: String,
+    },
+    /// A time limit passed.
+    Limit {
+        /// Task name.
+        task: String,
+        /// Task id.
+        id: String,
+        /// True for the hard limit.
+        hard: bool,
+        /// The limit in seconds.
+        seconds: f64,
+    },
+    /// A child is gone.
+    ChildGone {
+        /// Which.
+        child: ChildId,
+        /// In words.
+        how: String,
+        /// True if the engine had asked for it (limit, shutdown, retirement).
+        expected: bool,
+        /// Ids of the tasks that were running there.
+        running: Vec<String>,
+    },
+    /// A child asked to be replaced.
+    Retiring {
+        /// Which.
+        child: ChildId,
+    },
+}
