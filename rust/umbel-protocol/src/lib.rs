@@ -5,11 +5,14 @@
 //! every parser returns a [`Malformed`] that says what was wrong and where.
 
 pub mod error;
+pub mod json;
+pub mod limits;
 pub mod message;
 pub mod result;
 pub mod timestamp;
 
 pub use error::Malformed;
+pub use limits::Limits;
 pub use message::{Destination, Message, Properties};
 pub use result::ResultWrite;
 pub use timestamp::Timestamp;

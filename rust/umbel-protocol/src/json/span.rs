@@ -1,0 +1,111 @@
+//! Walking one object or array and keeping its parts as text.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::parse::{Cursor, Skip};
+use super::text::{self, Text};
+use crate::{Limits, Malformed};
+
+/// A member of an object whose value stays text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member<'a> {
+    /// Its name; lone surrogates are replaced by U+FFFD.
+    pub name: Cow<'a, str>,
+    /// Its value: valid JSON text without white space around it.
+    pub raw: &'a str,
+    /// Where the value is in the text.
+    pub span: Range<usize>,
+}
+
+/// The members of the object `text`, in wire order; everything in it is checked.
+pub fn members<'a>(text: &'a [u8], limits: &Limits) -> Result<Vec<Member<'a>>, Malformed> {
+    let mut cursor = Cursor::new(text, limits)?;
+    if cursor.peek() != Some(b'{') {
+        return Err(cursor.error("expected an object"));
+    }
+    cursor.at += 1;
+    let mut found = Vec::with_capacity(24);
+    let mut more = cursor.peek() != Some(b'}');
+    while more {
+        let name = name(&mut cursor)?;
+        let span = skipped(&mut cursor)?;
+        found.push(Member { name, raw: &cursor.text[span.clone()], span });
+        more = follows(&mut cursor, b'}')?;
+    }
+    if found.is_empty() {
+        cursor.at += 1;
+    }
+    cursor.finish()?;
+    Ok(found)
+}
+
+/// The elements of the array `text`, as text; everything in it is checked.
+pub fn elements<'a>(text: &'a [u8], limits: &Limits) -> Result<Vec<&'a str>, Malformed> {
+    let mut cursor = Cursor::new(text, limits)?;
+    if cursor.peek() != Some(b'[') {
+        return Err(cursor.error("expected an array"));
+    }
+    cursor.at += 1;
+    let mut found = Vec::new();
+    let mut more = cursor.peek() != Some(b']');
+    while more {
+        let span = skipped(&mut cursor)?;
+        found.push(&cursor.text[span]);
+        more = follows(&mut cursor, b']')?;
+    }
+    if found.is_empty() {
+        cursor.at += 1;
+    }
+    cursor.finish()?;
+    Ok(found)
+}
+
+/// The text of `raw` if it is a JSON string, else `None`. Lone surrogates are replaced by U+FFFD.
+pub fn text_of(raw: &str) -> Option<Cow<'_, str>> {
+    let token = raw.strip_prefix('"')?;
+    match text::scan(raw.as_bytes(), 1) {
+        Ok((end, escaped)) if end + 1 == raw.len() => {
+            let token = token.strip_suffix('"')?;
+            Some(if escaped { Cow::Owned(unescaped(token)) } else { Cow::Borrowed(token) })
+        }
+        _ => None,
+    }
+}
+
+fn unescaped(token: &str) -> String {
+    let mut scratch = Vec::new();
+    match text::unescape(token, &mut scratch) {
+        Text::Plain(text) => text.to_owned(),
+        Text::Surrogates(wtf8) => String::from_utf8_lossy(wtf8).into_owned(),
+    }
+}
+
+fn name<'a>(cursor: &mut Cursor<'a>) -> Result<Cow<'a, str>, Malformed> {
+    if cursor.peek() != Some(b'"') {
+        return Err(cursor.error("expected a member name in double quotes"));
+    }
+    let start = cursor.at;
+    cursor.key(&mut Skip)?;
+    // `key` went past the colon; the name is what `scan` finds at its quote.
+    let text: &'a str = cursor.text;
+    let end = text::scan(text.as_bytes(), start + 1).map(|(end, _)| end).unwrap_or(start + 1);
+    Ok(text_of(&text[start..(end + 1).min(text.len())]).unwrap_or_default())
+}
+
+fn skipped(cursor: &mut Cursor<'_>) -> Result<Range<usize>, Malformed> {
+    cursor.peek();
+    let start = cursor.at;
+    cursor.value(&mut Skip)?;
+    Ok(start..cursor.at)
+}
+
+fn follows(cursor: &mut Cursor<'_>, end: u8) -> Result<bool, Malformed> {
+    let more = match cursor.peek() {
+        Some(b',') => true,
+        Some(byte) if byte == end => false,
+        _ => return Err(cursor.error("expected ',' or the end")),
+    };
+    cursor.at += 1;
+    Ok(more)
+}
