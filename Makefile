@@ -1,0 +1,87 @@
+# Everything a contributor types. `make` alone lists the targets; each sets up what it needs.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGE_TOOLS := pip>=25 maturin==1.16.0
+export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+export CARGO_TERM_COLOR ?= auto
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help quickstart test test-rust test-python lint fmt services services-stop wheel develop clean
+
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- the two commands of the README ------------------------------------------------------------------------------
+
+quickstart: $(VENV)/.installed-release ## Build in release mode and run the demonstration on a SQLite file
+	@$(BIN)/python examples/quickstart/run.py
+
+test: lint test-rust test-python ## Set up everything, run every check and every test
+	@echo "all checks and tests passed"
+
+# --- parts -------------------------------------------------------------------------------------------------------
+
+test-rust: $(VENV)/.ready services-install ## Run the Rust tests
+	cargo test --workspace --exclude umbel-python --quiet
+
+test-python: $(VENV)/.installed-dev services-install ## Run the Python tests and the stub test
+	cd $(VENV) && MYPYPATH=../python ../$(BIN)/python -m mypy.stubtest umbel._native --mypy-config-file ../pyproject.toml
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev ## Check format, lints and types
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	$(BIN)/ruff format --check python tests examples
+	$(BIN)/ruff check python tests examples
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+fmt: $(VENV)/.ready ## Format the code
+	cargo fmt --all
+	$(BIN)/ruff format python tests examples
+	$(BIN)/ruff check --fix --quiet python tests examples || true
+
+develop: $(VENV)/.installed-dev ## Build the extension for development and install the package into .venv
+
+wheel: $(VENV)/.tools ## Build a wheel into dist/
+	$(BIN)/maturin build --release --locked --out dist --interpreter $(PYTHON)
+
+services: services-install ## Install (Debian) and start Redis on a private loopback port
+	@scripts/services start
+
+services-stop: ## Stop what `make services` started
+	@scripts/services stop
+
+.PHONY: services-install
+services-install:
+	@scripts/services install
+
+clean: ## Remove what was built
+	rm -rf target dist $(VENV) .services
+	find python -name '*.so' -delete
+
+# --- set-up ------------------------------------------------------------------------------------------------------
+
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name '*.lua' -o -name '*.sql' -o -name Cargo.toml)
+
+$(VENV)/.tools:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(foreach tool,$(PACKAGE_TOOLS),"$(tool)")
+	@touch $@
+
+$(VENV)/.ready: requirements-dev.txt $(VENV)/.tools
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	@touch $@
+
+# One extension at a time lives in the source tree; the newer of the two marks says which.
+$(VENV)/.installed-dev: $(VENV)/.ready $(RUST_SOURCES) pyproject.toml
+	$(BIN)/maturin develop --locked --quiet
+	@rm -f $(VENV)/.installed-release; touch $@
+
+$(VENV)/.installed-release: $(VENV)/.tools $(RUST_SOURCES) pyproject.toml
+	$(BIN)/maturin develop --release --locked
+	@rm -f $(VENV)/.installed-dev; touch $@
