@@ -1,0 +1,39 @@
+"""The documents name files that exist, and the README's first commands are real targets."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+DOCUMENTS = [
+    path
+    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", "benches/**/*.md", "tests/wire/*.md")
+    for path in sorted(PROJECT.glob(pattern))
+]
+LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
+CODE_PATH = re.compile(r"`((?:rust|python|tests|docs|examples|benches|scripts)/[^`\s]*)`")
+
+
+def expanded(path: str) -> list[str]:
+    """`a/{b,c}` as both paths."""
+    found = re.search(r"\{([^}]*)\}", path)
+    if not found:
+        return [path]
+    return [path[: found.start()] + part + path[found.end() :] for part in found.group(1).split(",")]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_named_paths_exist(document: Path) -> None:
+    text = document.read_text()
+    linked = [document.parent / target for target in LINK.findall(text)]
+    named = [PROJECT / path for code in CODE_PATH.findall(text) for path in expanded(code)]
+    missing = [str(path) for path in linked + named if not path.exists()]
+    assert not missing
+
+
+def test_readme_starts_with_targets_of_the_makefile() -> None:
+    commands = re.findall(r"^make ([a-z-]+)", (PROJECT / "README.md").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+    assert commands[:2] == ["quickstart", "test"]
+    assert set(commands) <= set(targets)
