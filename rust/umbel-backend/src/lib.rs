@@ -1,5 +1,7 @@
 //! Result stores: the contract in [`backend`], one engine a file.
 
 pub mod backend;
+pub mod memory;
 
 pub use backend::{Backend, ListenerWaker, ResultListener, ResultStore};
+pub use memory::MemoryBackend;

@@ -66,6 +66,12 @@ pub enum BrokerError {
 }
 
 impl BrokerError {
+    /// The error for results in a settlement of a consumer that was opened without `stores_results`.
+    pub fn results_not_stored() -> Self {
+        let detail = "a settlement carries results, but the consumer was opened without stores_results".to_owned();
+        Self::Protocol { detail }
+    }
+
     /// What to do next.
     pub fn next_step(&self) -> NextStep {
         match self {

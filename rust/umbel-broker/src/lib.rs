@@ -3,6 +3,9 @@
 pub mod broker;
 pub mod clock;
 pub mod error;
+pub mod memory;
+pub mod queue;
+pub mod url;
 
 pub use broker::{
     Admin, Broker, Consumer, ConsumerOptions, DeadLetter, DeadReason, Delivery, Disposition, Doorbell, ExchangeKind,
@@ -10,3 +13,5 @@ pub use broker::{
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{BrokerError, NextStep, Result};
+pub use memory::MemoryBroker;
+pub use url::{TransportOptions, open};

@@ -1,0 +1,29 @@
+//! Publishing into this process.
+
+use std::sync::Arc;
+
+use umbel_protocol::Destination;
+
+use super::store::Store;
+use crate::broker::{ExchangeKind, Outgoing, Publisher};
+use crate::error::Result;
+
+pub(super) struct MemoryPublisher {
+    store: Arc<Store>,
+}
+
+impl MemoryPublisher {
+    pub(super) fn new(store: Arc<Store>) -> Self {
+        Self { store }
+    }
+}
+
+impl Publisher for MemoryPublisher {
+    fn publish(&mut self, batch: &[Outgoing]) -> Result<()> {
+        self.store.change(|state, now| state.publish(batch, now))
+    }
+
+    fn bind(&mut self, queue: &str, destination: &Destination, kind: ExchangeKind) -> Result<()> {
+        self.store.change(|state, _| state.bind(queue, destination, kind))
+    }
+}

@@ -1,0 +1,281 @@
+//! Queues, leases and dead letters of the in-process engine: plain data, no lock, no clock.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use umbel_protocol::{Destination, Timestamp};
+
+use super::results::Results;
+use crate::broker::{DeadReason, Delivery, Disposition, Outgoing, Payload, Settlement, Tag};
+use crate::error::Result;
+use crate::queue::{Bindings, PRIORITY_STEPS, step_index};
+
+/// A message in the store.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) payload: Payload,
+    pub(super) step: usize,
+}
+
+impl Entry {
+    pub(super) fn new(payload: Payload) -> Self {
+        let step = match &payload {
+            Payload::Message(message) => step_index(message.properties.priority),
+            Payload::Malformed { .. } => 0,
+        };
+        Self { payload, step }
+    }
+
+    /// Marks it as handed out before, counting a failed delivery if it was one.
+    fn returned(mut self, failed: bool) -> Self {
+        if let Payload::Message(message) = &mut self.payload {
+            message.properties.redelivered = true;
+            message.properties.failed_deliveries = message.properties.failed_deliveries.saturating_add(u32::from(failed));
+        }
+        self
+    }
+}
+
+struct Held {
+    worker: String,
+    queue: Arc<str>,
+    entry: Entry,
+}
+
+pub(super) struct Dead {
+    pub(super) queue: Arc<str>,
+    pub(super) reason: DeadReason,
+    pub(super) at: Timestamp,
+    pub(super) entry: Entry,
+}
+
+/// A worker's promise to be alive.
+pub(super) struct Lease {
+    expires: Timestamp,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    queues: HashMap<Arc<str>, [VecDeque<Entry>; PRIORITY_STEPS.len()]>,
+    /// By the order in which they were taken, so that they can go back in that order.
+    held: BTreeMap<u64, Held>,
+    by_tag: HashMap<Tag, u64>,
+    leases: HashMap<String, Lease>,
+    delayed: BTreeMap<(Timestamp, u64), (Arc<str>, Entry)>,
+    pub(super) dead: BTreeMap<u64, Dead>,
+    pub(super) bindings: Bindings,
+    pub(super) results: Results,
+    /// Changes with every message that became delayed.
+    pub(super) delays: u64,
+    counter: u64,
+}
+
+impl State {
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    fn lanes(&mut self, queue: &str) -> &mut [VecDeque<Entry>; PRIORITY_STEPS.len()] {
+        if !self.queues.contains_key(queue) {
+            self.queues.insert(Arc::from(queue), Default::default());
+        }
+        self.queues.entry(Arc::from(queue)).or_default()
+    }
+
+    pub(super) fn push_back(&mut self, queue: &str, entry: Entry) {
+        let step = entry.step;
+        self.lanes(queue)[step].push_back(entry);
+    }
+
+    fn push_front(&mut self, queue: &str, entry: Entry) {
+        let step = entry.step;
+        self.lanes(queue)[step].push_front(entry);
+    }
+
+    fn delay(&mut self, queue: Arc<str>, entry: Entry, until: Timestamp) {
+        let number = self.next_number();
+        self.delays += 1;
+        self.delayed.insert((until, number), (queue, entry));
+    }
+
+    /// Publishes all or, when one of them is unroutable, none.
+    pub(super) fn publish(&mut self, batch: &[Outgoing], now: Timestamp) -> Result<()> {
+        let routes = self.routes(batch)?;
+        self.publish_routed(batch, routes, now);
+        Ok(())
+    }
+
+    pub(super) fn routes(&self, batch: &[Outgoing]) -> Result<Vec<Vec<String>>> {
+        batch.iter().map(|outgoing| self.bindings.route(&outgoing.destination)).collect()
+    }
+
+    fn publish_routed(&mut self, batch: &[Outgoing], routes: Vec<Vec<String>>, now: Timestamp) {
+        for (outgoing, queues) in batch.iter().zip(routes) {
+            for queue in queues {
+                let entry = self.entry_for(outgoing);
+                match outgoing.eta {
+                    Some(eta) if eta > now => self.delay(Arc::from(queue), entry, eta),
+                    _ => self.push_back(&queue, entry),
+                }
+            }
+        }
+    }
+
+    fn entry_for(&mut self, outgoing: &Outgoing) -> Entry {
+        let mut message = outgoing.message.clone();
+        message.properties.destination = outgoing.destination.clone();
+        message.properties.delivery_tag = Some(format!("{:016x}", self.next_number()));
+        Entry::new(Payload::Message(Box::new(message)))
+    }
+
+    /// Settles one delivery; `routes` are those of its follow-up messages. False when its tag was not held.
+    pub(super) fn settle(&mut self, settlement: &Settlement, routes: Vec<Vec<String>>, now: Timestamp) -> bool {
+        self.results.write(&settlement.results, now);
+        if let Some(tag) = &settlement.tag {
+            let Some(held) = self.release(tag) else { return false };
+            self.dispose(held, &settlement.disposition, now);
+        }
+        self.publish_routed(&settlement.publish, routes, now);
+        true
+    }
+
+    fn release(&mut self, tag: &Tag) -> Option<Held> {
+        let number = self.by_tag.remove(tag)?;
+        self.held.remove(&number)
+    }
+
+    fn dispose(&mut self, held: Held, disposition: &Disposition, now: Timestamp) {
+        match disposition {
+            Disposition::Ack => {}
+            Disposition::Requeue { front: true, failed } => self.push_front(&held.queue, held.entry.returned(*failed)),
+            Disposition::Requeue { front: false, failed } => self.push_back(&held.queue, held.entry.returned(*failed)),
+            Disposition::Delay { until } => self.delay(held.queue, held.entry, *until),
+            Disposition::Dead(reason) => {
+                let id = self.next_number();
+                self.dead.insert(id, Dead { queue: held.queue, reason: reason.clone(), at: now, entry: held.entry });
+            }
+        }
+    }
+
+    /// Takes up to `want` messages for `worker`: by step, then one queue after the other from `first` on.
+    pub(super) fn fetch(
+        &mut self,
+        worker: &str,
+        queues: &[Arc<str>],
+        first: &mut usize,
+        want: usize,
+        mut tag: impl FnMut() -> Tag,
+    ) -> Vec<Delivery> {
+        let mut taken = Vec::new();
+        for step in 0..PRIORITY_STEPS.len() {
+            let mut empty_in_a_row = 0;
+            while taken.len() < want && empty_in_a_row < queues.len() {
+                let queue = &queues[*first % queues.len()];
+                *first = (*first + 1) % queues.len();
+                match self.queues.get_mut(queue).and_then(|lanes| lanes[step].pop_front()) {
+                    Some(entry) => {
+                        empty_in_a_row = 0;
+                        taken.push(self.hold(worker, Arc::clone(queue), entry, tag()));
+                    }
+                    None => empty_in_a_row += 1,
+                }
+            }
+        }
+        taken
+    }
+
+    fn hold(&mut self, worker: &str, queue: Arc<str>, entry: Entry, tag: Tag) -> Delivery {
+        let number = self.next_number();
+        let payload = entry.payload.clone();
+        self.by_tag.insert(tag.clone(), number);
+        self.held.insert(number, Held { worker: worker.to_owned(), queue: Arc::clone(&queue), entry });
+        Delivery { tag, queue, payload }
+    }
+
+    pub(super) fn is_held(&self, tag: &Tag) -> bool {
+        self.by_tag.contains_key(tag)
+    }
+
+    /// Returns what `worker` holds, except `keep`, to the front of the queues in the order it was taken.
+    pub(super) fn give_back(&mut self, worker: &str, keep: &[Tag], failed: bool) -> usize {
+        let kept: std::collections::HashSet<&Tag> = keep.iter().collect();
+        let mut back: Vec<(u64, Tag)> = self
+            .by_tag
+            .iter()
+            .filter(|(tag, number)| !kept.contains(tag) && self.held.get(number).is_some_and(|held| held.worker == worker))
+            .map(|(tag, number)| (*number, tag.clone()))
+            .collect();
+        back.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
+        for (_, tag) in &back {
+            if let Some(held) = self.release(tag) {
+                self.push_front(&held.queue, held.entry.returned(failed));
+            }
+        }
+        back.len()
+    }
+
+    pub(super) fn renew_lease(&mut self, worker: &str, expires: Timestamp) {
+        self.leases.insert(worker.to_owned(), Lease { expires });
+    }
+
+    pub(super) fn end_lease(&mut self, worker: &str) {
+        self.leases.remove(worker);
+    }
+
+    /// Takes back the messages of workers that have been silent for too long; says how many.
+    pub(super) fn reclaim(&mut self, now: Timestamp) -> usize {
+        let dead: Vec<String> =
+            self.leases.iter().filter(|(_, lease)| lease.expires <= now).map(|(worker, _)| worker.clone()).collect();
+        let mut returned = 0;
+        for worker in dead {
+            returned += self.give_back(&worker, &[], true);
+            self.end_lease(&worker);
+        }
+        returned
+    }
+
+    /// Moves delayed messages that are due to their queues.
+    pub(super) fn move_due(&mut self, now: Timestamp) {
+        while let Some(first) = self.delayed.first_entry() {
+            if first.key().0 > now {
+                break;
+            }
+            let (queue, entry) = first.remove();
+            self.push_back(&queue, entry);
+        }
+    }
+
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.delayed.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// True when waiting may end because time passes, not only because something changes.
+    pub(super) fn waits_for_clock(&self) -> bool {
+        !self.delayed.is_empty()
+    }
+
+    pub(super) fn length(&self, queue: &str) -> usize {
+        self.queues.get(queue).map_or(0, |lanes| lanes.iter().map(VecDeque::len).sum())
+    }
+
+    pub(super) fn purge(&mut self, queue: &str) -> usize {
+        let length = self.length(queue);
+        self.queues.remove(queue);
+        length
+    }
+
+    /// Puts a dead letter back into its queue; false when there is none of that number.
+    pub(super) fn replay(&mut self, number: u64) -> bool {
+        let Some(mut dead) = self.dead.remove(&number) else { return false };
+        if let Payload::Message(message) = &mut dead.entry.payload {
+            message.properties.failed_deliveries = 0;
+        }
+        self.push_back(&dead.queue, dead.entry);
+        true
+    }
+
+    pub(super) fn bind(&mut self, queue: &str, destination: &Destination, kind: crate::ExchangeKind) -> Result<()> {
+        self.bindings.bind(queue, destination, kind)
+    }
+}
