@@ -1,3 +1,4 @@
-//! The worker: an engine that decides ([`engine`]) and a thin runtime that does.
+//! The worker: an engine that decides ([`engine`]), a thin runtime that does, and the links to the children ([`link`]).
 
 pub mod engine;
+pub mod link;

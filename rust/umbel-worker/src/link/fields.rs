@@ -1,0 +1,368 @@
+//! Fields of a frame's payload: little-endian numbers, length-prefixed bytes and text.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use umbel_broker::{DeadReason, Outgoing};
+use umbel_protocol::{Destination, Malformed, Message, Properties, ResultWrite, Timestamp};
+
+use crate::engine::{Job, JobId, Outcome, Verdict};
+
+const CORRELATION_ID: u8 = 1;
+const REPLY_TO: u8 = 2;
+const DELIVERY_MODE: u8 = 4;
+const PRIORITY: u8 = 8;
+const EXPIRATION: u8 = 16;
+const DELIVERY_TAG: u8 = 32;
+const REDELIVERED: u8 = 64;
+const EXTRA: u8 = 128;
+
+const RESULT: u8 = 1;
+const PUBLISH: u8 = 2;
+
+pub(super) fn put_u64(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+pub(super) fn put_u32(out: &mut Vec<u8>, number: u32) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+/// Callers have checked that the whole item fits in a frame, so the length fits too.
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_u32(out, u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+    out.extend_from_slice(bytes);
+}
+
+fn put_some(out: &mut Vec<u8>, text: &Option<String>) {
+    if let Some(text) = text {
+        put_bytes(out, text.as_bytes());
+    }
+}
+
+pub(super) fn put_job(out: &mut Vec<u8>, job: &Job) {
+    put_u64(out, job.id.0);
+    put_bytes(out, job.queue.as_bytes());
+    put_message(out, &job.message);
+}
+
+fn put_message(out: &mut Vec<u8>, message: &Message) {
+    put_bytes(out, message.headers.as_bytes());
+    put_bytes(out, &message.body);
+    put_bytes(out, message.content_type.as_bytes());
+    put_bytes(out, message.content_encoding.as_bytes());
+    put_properties(out, &message.properties);
+}
+
+fn put_properties(out: &mut Vec<u8>, properties: &Properties) {
+    let flag = |present: bool, bit: u8| if present { bit } else { 0 };
+    out.push(
+        flag(properties.correlation_id.is_some(), CORRELATION_ID)
+            | flag(properties.reply_to.is_some(), REPLY_TO)
+            | flag(properties.delivery_mode.is_some(), DELIVERY_MODE)
+            | flag(properties.priority.is_some(), PRIORITY)
+            | flag(properties.expiration.is_some(), EXPIRATION)
+            | flag(properties.delivery_tag.is_some(), DELIVERY_TAG)
+            | flag(properties.redelivered, REDELIVERED)
+            | flag(!properties.extra.is_empty(), EXTRA),
+    );
+    put_destination(out, &properties.destination);
+    put_u32(out, properties.failed_deliveries);
+    put_some(out, &properties.correlation_id);
+    put_some(out, &properties.reply_to);
+    for number in [properties.delivery_mode, properties.priority].into_iter().flatten() {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    put_some(out, &properties.expiration);
+    put_some(out, &properties.delivery_tag);
+    if !properties.extra.is_empty() {
+        put_u32(out, u32::try_from(properties.extra.len()).unwrap_or(u32::MAX));
+        for (name, raw) in &properties.extra {
+            put_bytes(out, name.as_bytes());
+            put_bytes(out, raw.as_bytes());
+        }
+    }
+}
+
+fn put_destination(out: &mut Vec<u8>, destination: &Destination) {
+    put_bytes(out, destination.exchange.as_bytes());
+    put_bytes(out, destination.routing_key.as_bytes());
+}
+
+pub(super) fn put_result(out: &mut Vec<u8>, result: &ResultWrite) {
+    put_bytes(out, result.task_id.as_bytes());
+    put_bytes(out, result.state.as_bytes());
+    put_bytes(out, &result.record);
+    // A life of 584,000 years is for ever too.
+    let micros = result.expires.map(|life| u64::try_from(life.as_micros()).unwrap_or(u64::MAX)).unwrap_or(u64::MAX);
+    put_u64(out, micros);
+}
+
+pub(super) fn put_outcome(out: &mut Vec<u8>, outcome: &Outcome) {
+    put_u64(out, outcome.job.0);
+    let flags = u8::from(outcome.result.is_some()) * RESULT + u8::from(!outcome.publish.is_empty()) * PUBLISH;
+    out.push(flags);
+    put_verdict(out, &outcome.verdict);
+    if let Some(result) = &outcome.result {
+        put_result(out, result);
+    }
+    if !outcome.publish.is_empty() {
+        put_u32(out, u32::try_from(outcome.publish.len()).unwrap_or(u32::MAX));
+        for outgoing in &outcome.publish {
+            put_outgoing(out, outgoing);
+        }
+    }
+}
+
+fn put_verdict(out: &mut Vec<u8>, verdict: &Verdict) {
+    match verdict {
+        Verdict::Success => out.push(0),
+        Verdict::Failure => out.push(1),
+        Verdict::Retry => out.push(2),
+        Verdict::Ignored => out.push(3),
+        Verdict::Requeue => out.push(4),
+        Verdict::Reject(reason) => {
+            out.push(5);
+            put_bytes(out, reason.kind.as_bytes());
+            put_bytes(out, reason.detail.as_bytes());
+        }
+    }
+}
+
+fn put_outgoing(out: &mut Vec<u8>, outgoing: &Outgoing) {
+    put_destination(out, &outgoing.destination);
+    put_u64(out, outgoing.eta.map(|eta| eta.0).unwrap_or(i64::MIN) as u64);
+    put_message(out, &outgoing.message);
+}
+
+/// Upper bound of what [`put_message`] writes.
+pub(super) fn message_size(message: &Message) -> usize {
+    let properties = &message.properties;
+    let some = |text: &Option<String>| text.as_ref().map_or(0, |text| text.len() + 4);
+    let extra: usize = properties.extra.iter().map(|(name, raw)| name.len() + raw.len() + 8).sum();
+    message.headers.len()
+        + message.body.len()
+        + message.content_type.len()
+        + message.content_encoding.len()
+        + destination_size(&properties.destination)
+        + some(&properties.correlation_id)
+        + some(&properties.reply_to)
+        + some(&properties.expiration)
+        + some(&properties.delivery_tag)
+        + extra
+        + 64
+}
+
+fn destination_size(destination: &Destination) -> usize {
+    destination.exchange.len() + destination.routing_key.len() + 8
+}
+
+/// Upper bound of what [`put_result`] writes.
+pub(super) fn result_size(result: &ResultWrite) -> usize {
+    result.task_id.len() + result.state.len() + result.record.len() + 32
+}
+
+/// Upper bound of what [`put_outcome`] writes.
+pub(super) fn outcome_size(outcome: &Outcome) -> usize {
+    let reason = match &outcome.verdict {
+        Verdict::Reject(reason) => reason.kind.len() + reason.detail.len(),
+        _ => 0,
+    };
+    let published = |outgoing: &Outgoing| destination_size(&outgoing.destination) + message_size(&outgoing.message) + 8;
+    let publish: usize = outcome.publish.iter().map(published).sum();
+    outcome.result.as_ref().map_or(0, result_size) + publish + reason + 32
+}
+
+/// Reads fields from a payload; every claim of length is checked against what is there.
+pub(super) struct Fields<'a> {
+    rest: &'a [u8],
+    what: &'static str,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(payload: &'a [u8], what: &'static str) -> Self {
+        Self { rest: payload, what }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub(super) fn finish(&self) -> Result<(), Malformed> {
+        if self.rest.is_empty() { Ok(()) } else { Err(self.error("bytes follow the last field")) }
+    }
+
+    fn error(&self, detail: &str) -> Malformed {
+        Malformed::new(format!("{} frame", self.what), detail)
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+        match self.rest.split_at_checked(count) {
+            Some((head, tail)) => {
+                self.rest = tail;
+                Ok(head)
+            }
+            None => Err(self.error("ends inside a field")),
+        }
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        match self.rest.split_first_chunk::<N>() {
+            Some((head, tail)) => {
+                self.rest = tail;
+                Ok(*head)
+            }
+            None => Err(self.error("ends inside a number")),
+        }
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, Malformed> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, Malformed> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+        let length = self.u32()?;
+        self.take(length as usize)
+    }
+
+    fn str(&mut self) -> Result<&'a str, Malformed> {
+        let bytes = self.bytes()?;
+        std::str::from_utf8(bytes).map_err(|_| self.error("text is not UTF-8"))
+    }
+
+    fn string(&mut self) -> Result<String, Malformed> {
+        self.str().map(str::to_owned)
+    }
+
+    fn string_if(&mut self, present: bool) -> Result<Option<String>, Malformed> {
+        if present { self.string().map(Some) } else { Ok(None) }
+    }
+
+    fn i64_if(&mut self, present: bool) -> Result<Option<i64>, Malformed> {
+        if present { Ok(Some(i64::from_le_bytes(self.array()?))) } else { Ok(None) }
+    }
+
+    pub(super) fn job_id(&mut self) -> Result<JobId, Malformed> {
+        self.u64().map(JobId)
+    }
+
+    /// The rest of the payload as job numbers.
+    pub(super) fn job_ids(&mut self) -> Result<Vec<JobId>, Malformed> {
+        let mut jobs = Vec::with_capacity(self.rest.len() / 8);
+        while !self.is_empty() {
+            jobs.push(self.job_id()?);
+        }
+        Ok(jobs)
+    }
+
+    /// A job; `queue` is reused while the name stays the same, which it mostly does within a batch.
+    pub(super) fn job(&mut self, queue: &mut Option<Arc<str>>) -> Result<Job, Malformed> {
+        let id = self.job_id()?;
+        let name = self.str()?;
+        let queue = match queue {
+            Some(known) if &**known == name => Arc::clone(known),
+            _ => Arc::clone(queue.insert(Arc::from(name))),
+        };
+        Ok(Job { id, queue, message: Arc::new(self.message()?) })
+    }
+
+    fn message(&mut self) -> Result<Message, Malformed> {
+        Ok(Message {
+            headers: self.string()?,
+            body: self.bytes()?.to_vec(),
+            content_type: self.string()?,
+            content_encoding: self.string()?,
+            properties: self.properties()?,
+        })
+    }
+
+    fn properties(&mut self) -> Result<Properties, Malformed> {
+        let flags = self.u8()?;
+        let has = |bit: u8| flags & bit != 0;
+        // Struct fields are read in the order they are written here, which is the order of `put_properties`.
+        Ok(Properties {
+            destination: self.destination()?,
+            failed_deliveries: self.u32()?,
+            correlation_id: self.string_if(has(CORRELATION_ID))?,
+            reply_to: self.string_if(has(REPLY_TO))?,
+            delivery_mode: self.i64_if(has(DELIVERY_MODE))?,
+            priority: self.i64_if(has(PRIORITY))?,
+            expiration: self.string_if(has(EXPIRATION))?,
+            delivery_tag: self.string_if(has(DELIVERY_TAG))?,
+            redelivered: has(REDELIVERED),
+            extra: if has(EXTRA) { self.extra()? } else { Vec::new() },
+        })
+    }
+
+    fn extra(&mut self) -> Result<Vec<(String, String)>, Malformed> {
+        let count = self.u32()? as usize;
+        let mut extra = Vec::with_capacity(count.min(self.rest.len() / 8));
+        for _ in 0..count {
+            extra.push((self.string()?, self.string()?));
+        }
+        Ok(extra)
+    }
+
+    fn destination(&mut self) -> Result<Destination, Malformed> {
+        Ok(Destination { exchange: self.string()?, routing_key: self.string()? })
+    }
+
+    pub(super) fn result(&mut self) -> Result<ResultWrite, Malformed> {
+        Ok(ResultWrite {
+            task_id: self.string()?,
+            state: self.string()?,
+            record: self.bytes()?.to_vec(),
+            expires: match self.u64()? {
+                u64::MAX => None,
+                micros => Some(Duration::from_micros(micros)),
+            },
+        })
+    }
+
+    pub(super) fn outcome(&mut self) -> Result<Outcome, Malformed> {
+        let job = self.job_id()?;
+        let flags = self.u8()?;
+        let verdict = self.verdict()?;
+        let result = if flags & RESULT != 0 { Some(self.result()?) } else { None };
+        let publish = if flags & PUBLISH != 0 { self.publish()? } else { Vec::new() };
+        Ok(Outcome { job, verdict, result, publish })
+    }
+
+    fn publish(&mut self) -> Result<Vec<Outgoing>, Malformed> {
+        let count = self.u32()? as usize;
+        let mut publish = Vec::with_capacity(count.min(self.rest.len() / 64));
+        for _ in 0..count {
+            publish.push(self.outgoing()?);
+        }
+        Ok(publish)
+    }
+
+    fn verdict(&mut self) -> Result<Verdict, Malformed> {
+        Ok(match self.u8()? {
+            0 => Verdict::Success,
+            1 => Verdict::Failure,
+            2 => Verdict::Retry,
+            3 => Verdict::Ignored,
+            4 => Verdict::Requeue,
+            5 => Verdict::Reject(DeadReason { kind: self.string()?, detail: self.string()? }),
+            other => return Err(self.error(&format!("unknown verdict {other}"))),
+        })
+    }
+
+    fn outgoing(&mut self) -> Result<Outgoing, Malformed> {
+        let destination = self.destination()?;
+        let eta = match self.u64()? as i64 {
+            i64::MIN => None,
+            micros => Some(Timestamp(micros)),
+        };
+        Ok(Outgoing { destination, eta, message: self.message()? })
+    }
+}
