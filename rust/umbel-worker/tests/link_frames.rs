@@ -72,8 +72,12 @@ fn to_child() -> impl Strategy<Value = ToChild> {
 
 fn result() -> impl Strategy<Value = ResultWrite> {
     let expires = option::of((0u64..u64::MAX).prop_map(Duration::from_micros));
-    (".{0,9}", ".{0,9}", vec(any::<u8>(), 0..40), expires)
-        .prop_map(|(task_id, state, record, expires)| ResultWrite { task_id, state, record, expires })
+    (".{0,9}", ".{0,9}", vec(any::<u8>(), 0..40), expires).prop_map(|(task_id, state, record, expires)| ResultWrite {
+        task_id,
+        state,
+        record,
+        expires,
+    })
 }
 
 fn outgoing() -> impl Strategy<Value = Outgoing> {
@@ -93,9 +97,8 @@ fn verdict() -> impl Strategy<Value = Verdict> {
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
-    (any::<u64>(), verdict(), option::of(result()), vec(outgoing(), 0..3)).prop_map(|(id, verdict, result, publish)| {
-        Outcome { job: JobId(id), verdict, result, publish }
-    })
+    (any::<u64>(), verdict(), option::of(result()), vec(outgoing(), 0..3))
+        .prop_map(|(id, verdict, result, publish)| Outcome { job: JobId(id), verdict, result, publish })
 }
 
 fn to_main() -> impl Strategy<Value = ToMain> {

@@ -94,7 +94,9 @@ impl ChildLink {
     /// With one slot, soft time limits are told by SIGUSR1 to the process's main thread, provided that it has a
     /// handler; see [`ChildLink::soft_limit_job`].
     pub fn new(socket: OwnedFd, slots: usize) -> Result<Self, LinkError> {
-        let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(std::io::Error::from)?;
+        outgoing::close_on_exec(socket.as_fd())?;
+        let wake =
+            rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(std::io::Error::from)?;
         let shared = Arc::new(Shared {
             socket,
             wake,
@@ -330,7 +332,8 @@ impl Shared {
         state.writing = true;
         while state.has_unsent() && !state.gone {
             let unsent = state.take_unsent();
-            let sent = MutexGuard::unlocked(&mut state, || outgoing::send_all(self.socket.as_fd(), &unsent.0, &unsent.1));
+            let sent =
+                MutexGuard::unlocked(&mut state, || outgoing::send_all(self.socket.as_fd(), &unsent.0, &unsent.1));
             if let Err(error) = sent {
                 log::debug!("the main process is gone: {error}");
                 self.set_gone(&mut state);

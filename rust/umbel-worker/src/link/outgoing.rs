@@ -4,8 +4,14 @@ use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, FdFlags};
 use rustix::net::{SendAncillaryBuffer, SendFlags};
+
+/// Keeps programs that a task starts from holding the link open.
+pub(crate) fn close_on_exec(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = rustix::io::fcntl_getfd(socket)?;
+    Ok(rustix::io::fcntl_setfd(socket, flags | FdFlags::CLOEXEC)?)
+}
 
 /// Writes what fits now of `first` and then `second`; 0 if nothing fits.
 pub(crate) fn send_some(socket: BorrowedFd<'_>, first: &[u8], second: &[u8]) -> io::Result<usize> {

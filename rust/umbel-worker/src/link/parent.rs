@@ -39,8 +39,9 @@ pub enum LinkBroken {
 
 impl ParentLink {
     /// Takes over the main process's end of a socket pair.
-    pub fn new(socket: OwnedFd) -> Self {
-        Self { socket, incoming: Incoming::default(), out: Vec::new(), sent: 0 }
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        outgoing::close_on_exec(socket.as_fd())?;
+        Ok(Self { socket, incoming: Incoming::default(), out: Vec::new(), sent: 0 })
     }
 
     /// Receives what is there and appends the frames to `frames`. `Ok(true)` if more may be there. Frames that came
