@@ -1,0 +1,1 @@
+"""Import paths of Celery's that applications use; the things themselves live elsewhere."""
