@@ -4,7 +4,10 @@
 //! and encoded or decoded here, from buffers and never from sockets. Bytes off the wire never panic:
 //! every parser returns a [`Malformed`] that says what was wrong and where.
 
+pub mod base64;
+pub mod envelope;
 pub mod error;
+mod fields;
 pub mod json;
 pub mod limits;
 pub mod message;

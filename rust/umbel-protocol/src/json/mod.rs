@@ -14,6 +14,6 @@ mod write;
 
 pub use escape::{first_to_escape, first_to_stop};
 pub use parse::{Build, build, parse, skip};
-pub use span::{Member, elements, members, text_of};
+pub use span::{Member, Text, elements, members, text_of};
 pub use value::Value;
 pub use write::{Writer, to_string, to_vec};

@@ -3,7 +3,7 @@
 use std::vec::Drain;
 
 use super::number;
-use super::text::{self, BadText, Text};
+use super::text::{self, BadText, Token};
 use super::value::{Value, ValueBuilder};
 use crate::{Limits, Malformed};
 
@@ -125,7 +125,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A string token; the cursor stands on its opening quote.
-    pub(super) fn string(&mut self) -> Result<Text<'_>, Malformed> {
+    pub(super) fn string(&mut self) -> Result<Token<'_>, Malformed> {
         let start = self.at + 1;
         let (end, escaped) = text::scan(self.bytes(), start).map_err(|BadText { at, why }| {
             self.at = at;
@@ -133,7 +133,7 @@ impl<'a> Cursor<'a> {
         })?;
         self.at = end + 1;
         let token = &self.text[start..end];
-        Ok(if escaped { text::unescape(token, &mut self.scratch) } else { Text::Plain(token) })
+        Ok(if escaped { text::unescape(token, &mut self.scratch) } else { Token::Plain(token) })
     }
 
     /// A member name and its colon; the cursor stands before the name.
@@ -142,8 +142,8 @@ impl<'a> Cursor<'a> {
             return Err(self.error("expected a member name in double quotes").into());
         }
         let key = match self.string()? {
-            Text::Plain(text) => builder.key(text)?,
-            Text::Surrogates(wtf8) => builder.surrogate_key(wtf8)?,
+            Token::Plain(text) => builder.key(text)?,
+            Token::Surrogates(wtf8) => builder.surrogate_key(wtf8)?,
         };
         if self.peek() != Some(b':') {
             return Err(self.error("expected ':'").into());
@@ -156,8 +156,8 @@ impl<'a> Cursor<'a> {
     fn scalar<B: Build>(&mut self, first: u8, builder: &mut B) -> Result<B::Node, B::Error> {
         match first {
             b'"' => match self.string()? {
-                Text::Plain(text) => builder.string(text),
-                Text::Surrogates(wtf8) => builder.surrogate_string(wtf8),
+                Token::Plain(text) => builder.string(text),
+                Token::Surrogates(wtf8) => builder.surrogate_string(wtf8),
             },
             b'-' if self.bytes().get(self.at + 1) == Some(&b'I') => {
                 self.word("-Infinity")?;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::parse::{Cursor, Skip};
-use super::text::{self, Text};
+use super::text::{self, Token};
 use crate::{Limits, Malformed};
 
 /// A member of an object whose value stays text.
@@ -61,24 +61,46 @@ pub fn elements<'a>(text: &'a [u8], limits: &Limits) -> Result<Vec<&'a str>, Mal
     Ok(found)
 }
 
-/// The text of `raw` if it is a JSON string, else `None`. Lone surrogates are replaced by U+FFFD.
-pub fn text_of(raw: &str) -> Option<Cow<'_, str>> {
-    let token = raw.strip_prefix('"')?;
-    match text::scan(raw.as_bytes(), 1) {
-        Ok((end, escaped)) if end + 1 == raw.len() => {
-            let token = token.strip_suffix('"')?;
-            Some(if escaped { Cow::Owned(unescaped(token)) } else { Cow::Borrowed(token) })
+/// The content of a JSON string token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Text<'a> {
+    /// All of it.
+    Plain(Cow<'a, str>),
+    /// It had lone surrogates, which were replaced by U+FFFD.
+    Lossy(String),
+}
+
+impl<'a> Text<'a> {
+    /// The content of `raw`; `None` if that is no string token.
+    pub fn read(raw: &'a str) -> Option<Self> {
+        let token = raw.strip_prefix('"')?;
+        let (end, escaped) = text::scan(raw.as_bytes(), 1).ok()?;
+        if end + 1 != raw.len() {
+            return None;
         }
-        _ => None,
+        let token = token.strip_suffix('"')?;
+        if !escaped {
+            return Some(Self::Plain(Cow::Borrowed(token)));
+        }
+        let mut scratch = Vec::new();
+        Some(match text::unescape(token, &mut scratch) {
+            Token::Plain(text) => Self::Plain(Cow::Owned(text.to_owned())),
+            Token::Surrogates(wtf8) => Self::Lossy(String::from_utf8_lossy(wtf8).into_owned()),
+        })
+    }
+
+    /// The text, whether or not it lost something.
+    pub fn into_text(self) -> Cow<'a, str> {
+        match self {
+            Self::Plain(text) => text,
+            Self::Lossy(text) => Cow::Owned(text),
+        }
     }
 }
 
-fn unescaped(token: &str) -> String {
-    let mut scratch = Vec::new();
-    match text::unescape(token, &mut scratch) {
-        Text::Plain(text) => text.to_owned(),
-        Text::Surrogates(wtf8) => String::from_utf8_lossy(wtf8).into_owned(),
-    }
+/// The text of `raw` if it is a JSON string, else `None`. Lone surrogates are replaced by U+FFFD.
+pub fn text_of(raw: &str) -> Option<Cow<'_, str>> {
+    Text::read(raw).map(Text::into_text)
 }
 
 fn name<'a>(cursor: &mut Cursor<'a>) -> Result<Cow<'a, str>, Malformed> {

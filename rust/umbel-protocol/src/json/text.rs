@@ -3,7 +3,7 @@
 use super::escape::first_to_stop;
 
 /// A decoded string token.
-pub(super) enum Text<'t> {
+pub(super) enum Token<'t> {
     /// Text that is valid Unicode.
     Plain(&'t str),
     /// Text with lone surrogates, as UTF-8 with surrogates encoded like other characters (WTF-8).
@@ -62,7 +62,7 @@ fn hex4(hex: &[u8]) -> Option<u16> {
 }
 
 /// Undoes the escapes of a scanned `token` (without quotes) into `scratch`.
-pub(super) fn unescape<'s>(token: &str, scratch: &'s mut Vec<u8>) -> Text<'s> {
+pub(super) fn unescape<'s>(token: &str, scratch: &'s mut Vec<u8>) -> Token<'s> {
     scratch.clear();
     let bytes = token.as_bytes();
     let mut at = 0;
@@ -84,12 +84,12 @@ pub(super) fn unescape<'s>(token: &str, scratch: &'s mut Vec<u8>) -> Text<'s> {
     }
     scratch.extend_from_slice(bytes.get(at..).unwrap_or_default());
     if lone {
-        return Text::Surrogates(scratch);
+        return Token::Surrogates(scratch);
     }
     match std::str::from_utf8(scratch) {
-        Ok(text) => Text::Plain(text),
+        Ok(text) => Token::Plain(text),
         // Not reached: everything pushed was valid text.
-        Err(_) => Text::Surrogates(scratch),
+        Err(_) => Token::Surrogates(scratch),
     }
 }
 
