@@ -45,7 +45,8 @@ pub trait ResultListener: Send {
     fn unsubscribe(&mut self, task_ids: &[String]) -> Result<()>;
 
     /// Blocks until records arrive, [`ListenerWaker::wake`] is called, or `timeout`; returns `(task id, record)`
-    /// pairs, possibly none. Records of every state are delivered. A lost connection is an error; after the next
+    /// pairs, possibly none. Records of every state are delivered, but one that was replaced before it was heard may be
+    /// skipped. A lost connection is an error; after the next
     /// successful `subscribe` the caller reads once what it may have missed.
     fn next(&mut self, timeout: Duration) -> Result<Vec<(String, Vec<u8>)>>;
 

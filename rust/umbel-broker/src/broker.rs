@@ -79,7 +79,8 @@ pub enum Disposition {
         /// True when a dead child or worker ended this delivery: counts towards `task_max_deliveries`.
         failed: bool,
     },
-    /// Into the broker's delayed set; back in its queue when due.
+    /// Into the broker's delayed set; back in its queue, behind the others, when due. Not marked redelivered: it was
+    /// not tried.
     Delay {
         /// When it is due.
         until: Timestamp,
@@ -181,22 +182,27 @@ pub trait Consumer: Send {
     /// only if the tag is still held (results are written even when it is not: they are facts). Settling a tag twice
     /// is harmless, so after a lost reply the caller repeats the call with the same settlements.
     ///
+    /// An error with [`crate::NextStep::GiveUp`] (an unroutable follow-up, results without permission) means that nothing
+    /// of this call happened; a `Connection` error that any of it may have.
+    ///
     /// Fetching is lossless: a message whose reply is lost is held under a tag the caller does not know, and
     /// [`Consumer::recover`] gives it back. Order: by priority, 0 first (as kombu on Redis), then fair across
     /// queues, then first in first out.
     fn exchange(&mut self, settlements: &[Settlement], want: usize) -> Result<Exchanged>;
 
     /// Says "alive", keeps every held message ours, moves due delayed messages to their queues, and takes back
-    /// the messages of workers whose lease ran out, counting a failed delivery for each. To be called at least
+    /// the messages of workers whose lease ran out (front of the queue, in the order they were taken), counting a failed
+    /// delivery for each. To be called at least
     /// every `lease / 3`. Returns how many messages of others it returned to their queues.
     fn heartbeat(&mut self) -> Result<usize>;
 
     /// After an error with [`crate::NextStep::Reconnect`]: connects anew and reconciles. Messages held by this
-    /// worker but not in `known` go back to the front of their queues; tags of `known` that are no longer held are
-    /// returned.
+    /// worker but not in `known` go back to the front of their queues, in the order they were taken; tags of `known`
+    /// that are no longer held are returned. A new handle with an old worker id recovers what the old handle held.
     fn recover(&mut self, known: &[Tag]) -> Result<Vec<Tag>>;
 
-    /// Gives back everything still held (front of the queue, not counted as failed), ends the lease.
+    /// Gives back everything still held (front of the queue, in the order it was taken, not counted as failed), ends the
+    /// lease. Closing twice is fine; a handle dropped without it falls silent, and its lease runs out.
     fn close(&mut self) -> Result<()>;
 }
 
@@ -204,8 +210,8 @@ pub trait Consumer: Send {
 pub trait Doorbell: Send {
     /// Blocks until a queue may have messages, or for `timeout`. True means "look now".
     ///
-    /// It never misses: a message published before the call, or during it, makes it return true (spurious rings
-    /// are allowed).
+    /// It never misses: a message published before the call, or during it, makes it return true, also one with a due
+    /// time in the future, so that who waits learns when to look. Spurious rings are allowed.
     fn wait(&mut self, timeout: Duration) -> Result<bool>;
 }
 

@@ -45,7 +45,8 @@ impl Engine {
         let found = SCHEMES.iter().find(|(known, _)| scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(known)));
         found.map(|(_, engine)| *engine).ok_or_else(|| {
             let known: Vec<String> = SCHEMES.iter().map(|(scheme, _)| format!("{scheme}://")).collect();
-            let detail = format!("{:?} names no known engine; URLs begin with {}", hide_password(url), known.join(", "));
+            let detail =
+                format!("{:?} names no known engine; URLs begin with {}", hide_password(url), known.join(", "));
             BrokerError::Config { setting: setting.to_owned(), detail }
         })
     }

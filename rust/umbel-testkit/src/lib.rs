@@ -1,1 +1,3 @@
-//! Placeholder replaced below.
+//! Conformance suites, the simulator and servers for tests.
+
+pub mod conformance;

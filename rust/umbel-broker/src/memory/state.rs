@@ -30,7 +30,8 @@ impl Entry {
     fn returned(mut self, failed: bool) -> Self {
         if let Payload::Message(message) = &mut self.payload {
             message.properties.redelivered = true;
-            message.properties.failed_deliveries = message.properties.failed_deliveries.saturating_add(u32::from(failed));
+            message.properties.failed_deliveries =
+                message.properties.failed_deliveries.saturating_add(u32::from(failed));
         }
         self
     }
@@ -203,7 +204,9 @@ impl State {
         let mut back: Vec<(u64, Tag)> = self
             .by_tag
             .iter()
-            .filter(|(tag, number)| !kept.contains(tag) && self.held.get(number).is_some_and(|held| held.worker == worker))
+            .filter(|(tag, number)| {
+                !kept.contains(tag) && self.held.get(number).is_some_and(|held| held.worker == worker)
+            })
             .map(|(tag, number)| (*number, tag.clone()))
             .collect();
         back.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));

@@ -74,7 +74,11 @@ impl Store {
     }
 
     /// Blocks until `look` finds something or `timeout` has passed (measured on the machine's clock).
-    pub(super) fn wait_for<T>(&self, timeout: Duration, mut look: impl FnMut(&mut State, Timestamp) -> Option<T>) -> Option<T> {
+    pub(super) fn wait_for<T>(
+        &self,
+        timeout: Duration,
+        mut look: impl FnMut(&mut State, Timestamp) -> Option<T>,
+    ) -> Option<T> {
         let deadline = Instant::now().checked_add(timeout);
         let mut state = self.state.lock();
         loop {

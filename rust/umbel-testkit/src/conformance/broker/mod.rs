@@ -1,0 +1,128 @@
+//! The broker contract, a file a theme. `umbel_broker::broker` has the sentences these cases check.
+
+mod bindings;
+mod crowd;
+mod dead_letters;
+mod delays;
+mod doorbell;
+mod leases;
+mod publishing;
+mod settling;
+
+pub use bindings::*;
+pub use crowd::*;
+pub use dead_letters::*;
+pub use delays::*;
+pub use doorbell::*;
+pub use leases::*;
+pub use publishing::*;
+pub use settling::*;
+
+/// One `#[test]` per case of the broker contract. The argument is a function that makes a
+/// [`BrokerFixture`](crate::conformance::BrokerFixture).
+#[macro_export]
+macro_rules! broker_conformance {
+    ($make:expr) => {
+        $crate::conformance_tests!(
+            $make,
+            broker,
+            [
+                direct_compares_keys,
+                destination_is_kept,
+                topic_compares_words,
+                fanout_reaches_every_queue,
+                binding_twice_is_harmless,
+                others_see_a_direct_binding,
+                the_anonymous_exchange_names_queues,
+                a_crowd_loses_and_repeats_nothing,
+                a_crowd_returns_messages_once,
+                dead_letters_say_what_and_why,
+                dead_letters_come_in_pages,
+                one_dead_letter_by_id,
+                replay_puts_letters_back,
+                purge_forgets_letters,
+                malformed_bytes_make_the_round_trip,
+                malformed_bytes_can_be_requeued,
+                delay_hides_a_message_until_due,
+                a_delayed_message_is_not_held,
+                a_delay_into_the_past_is_none,
+                delayed_messages_come_in_due_order,
+                heartbeats_move_due_messages,
+                a_published_eta_is_kept,
+                a_new_delayed_message_is_noticed,
+                purging_spares_delayed_messages,
+                the_bell_rings_for_what_was_there,
+                the_bell_rings_for_what_came_between,
+                the_bell_rings_while_waiting,
+                the_bell_rings_for_returned_messages,
+                the_bell_gives_up_in_time,
+                every_bell_rings,
+                a_silent_workers_messages_return,
+                a_late_settlement_is_lost,
+                a_worker_thought_dead_goes_on,
+                heartbeats_keep_messages,
+                a_lapse_nobody_saw_costs_nothing,
+                close_gives_everything_back,
+                closing_twice_is_fine,
+                a_dropped_consumer_is_silent,
+                recover_returns_what_is_unknown,
+                recover_reports_lost_tags,
+                recover_is_about_one_worker,
+                a_new_handle_recovers_the_old_ones_messages,
+                an_idle_heartbeat_returns_nothing,
+                every_field_survives,
+                a_bare_message_survives,
+                binary_bodies_survive,
+                big_bodies_survive,
+                first_in_first_out,
+                an_empty_batch_is_fine,
+                a_batch_may_have_many_queues,
+                priorities_are_served_from_zero,
+                priority_comes_before_fairness,
+                queues_are_served_alike,
+                empty_queues_leave_room_for_others,
+                unroutable_sends_nothing,
+                other_queues_are_left_alone,
+                urls_and_identity_name_the_store,
+                ack_ends_a_message,
+                tags_are_unique,
+                requeue_to_the_front_is_next,
+                requeue_to_the_back_is_last,
+                requeue_keeps_the_priority,
+                failed_deliveries_are_counted,
+                failed_deliveries_may_come_with_the_message,
+                settling_twice_is_harmless,
+                a_tag_twice_in_one_call_counts_once,
+                an_old_tag_settles_nothing,
+                foreign_tags_are_lost,
+                follow_ups_come_with_the_ack,
+                an_unroutable_follow_up_settles_nothing,
+                early_acked_work_still_publishes,
+                results_need_permission,
+                want_zero_fetches_nothing,
+                a_thousand_at_once,
+                length_and_purge_are_of_ready_messages,
+            ]
+        );
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::conformance::{listed_cases, public_functions};
+
+    #[test]
+    fn every_case_is_listed() {
+        let sources = [
+            include_str!("bindings.rs"),
+            include_str!("crowd.rs"),
+            include_str!("dead_letters.rs"),
+            include_str!("delays.rs"),
+            include_str!("doorbell.rs"),
+            include_str!("leases.rs"),
+            include_str!("publishing.rs"),
+            include_str!("settling.rs"),
+        ];
+        assert_eq!(listed_cases(include_str!("mod.rs")), public_functions(&sources));
+    }
+}

@@ -1,0 +1,71 @@
+//! The in-process engine passes the conformance suites.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use umbel_backend::{Backend, MemoryBackend};
+use umbel_broker::{Broker, Clock, ManualClock, MemoryBroker};
+use umbel_protocol::{Malformed, Timestamp};
+use umbel_testkit::conformance::{BackendFixture, BrokerFixture};
+
+struct Memory {
+    clock: Arc<ManualClock>,
+    name: String,
+}
+
+impl Memory {
+    fn start() -> Self {
+        static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(1_700_000_000.0)));
+        Self { clock, name: format!("conformance-{number}") }
+    }
+
+    fn open(&self) -> MemoryBroker {
+        MemoryBroker::named(&self.name, Arc::clone(&self.clock) as Arc<dyn Clock>)
+    }
+}
+
+impl BrokerFixture for Memory {
+    fn broker(&self) -> Arc<dyn Broker> {
+        Arc::new(self.open())
+    }
+
+    fn advance(&self, duration: Duration) {
+        self.clock.advance(duration.as_secs_f64());
+    }
+
+    fn clock(&self) -> Option<Arc<dyn Clock>> {
+        Some(Arc::clone(&self.clock) as Arc<dyn Clock>)
+    }
+
+    fn inject_malformed(&self, queue: &str, raw: &[u8]) {
+        self.open().store().push_malformed(queue, raw.to_vec(), Malformed::new("envelope", "injected"));
+    }
+
+    fn backend_in_same_store(&self) -> Option<Arc<dyn Backend>> {
+        Some(self.backend())
+    }
+}
+
+impl BackendFixture for Memory {
+    fn backend(&self) -> Arc<dyn Backend> {
+        Arc::new(MemoryBackend::beside(&self.open()))
+    }
+
+    fn advance(&self, duration: Duration) {
+        self.clock.advance(duration.as_secs_f64());
+    }
+}
+
+mod broker {
+    umbel_testkit::broker_conformance!(super::Memory::start);
+}
+
+mod backend {
+    umbel_testkit::backend_conformance!(super::Memory::start);
+}
+
+mod same_store {
+    umbel_testkit::same_store_conformance!(super::Memory::start);
+}
