@@ -5,17 +5,21 @@
 //! every parser returns a [`Malformed`] that says what was wrong and where.
 
 pub mod base64;
+mod calendar;
 pub mod envelope;
 pub mod error;
 mod fields;
+pub mod iso8601;
 pub mod json;
 pub mod limits;
 pub mod message;
 pub mod result;
 pub mod timestamp;
+pub mod zone;
 
 pub use error::Malformed;
 pub use limits::Limits;
 pub use message::{Destination, Message, Properties};
 pub use result::ResultWrite;
 pub use timestamp::Timestamp;
+pub use zone::Zone;
