@@ -1,0 +1,294 @@
+//! Who waits for which id, and the records that have come: what callers and the listener thread share.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Condvar;
+use rustix::event::EventfdFlags;
+use umbel_backend::ListenerWaker;
+use umbel_broker::{BrokerError, Result};
+
+use super::Record;
+
+/// Ids in one batch of subscriptions or reads.
+pub(super) const BATCH: usize = 512;
+
+/// Ids that nobody wants any more before they are unsubscribed.
+const ENOUGH_STALE: usize = 64;
+
+#[derive(Default)]
+pub(super) struct Hub {
+    wanted: HashMap<String, Want>,
+    /// Ids to be subscribed and read.
+    fresh: Vec<String>,
+    /// Ids that were forgotten and may still be subscribed.
+    stale: Vec<String>,
+    /// Watched ids with a record that was not drained.
+    ready: VecDeque<String>,
+    /// Readable while `ready` is not empty, for event loops.
+    bell: Option<OwnedFd>,
+
+    running: bool,
+    closing: bool,
+    /// Wakes the listener thread out of the listener, once there is one.
+    waker: Option<Arc<dyn ListenerWaker>>,
+    /// Wakes the listener thread out of a pause.
+    pub(super) resumed: Arc<Condvar>,
+    /// The connection is lost: since when, and why.
+    lost: Option<(Instant, BrokerError)>,
+    /// The thread has ended because of this.
+    failure: Option<BrokerError>,
+    /// Whether `drain` has yet to report the trouble there is.
+    tell: bool,
+}
+
+struct Want {
+    waiters: usize,
+    watched: bool,
+    /// Whether it is in `ready`.
+    queued: bool,
+    record: Option<Record>,
+    changed: Arc<Condvar>,
+}
+
+/// What the listener thread is to do next.
+pub(super) struct Chores {
+    pub(super) fresh: Vec<String>,
+    pub(super) stale: Vec<String>,
+    /// How long it may then listen.
+    pub(super) listen: Duration,
+}
+
+/// Callers.
+impl Hub {
+    /// Whether a listener thread must be started now.
+    pub(super) fn start(&mut self) -> bool {
+        let start = !self.running;
+        if start {
+            self.running = true;
+            self.failure = None;
+        }
+        start
+    }
+
+    /// Counts a waiter for `task_id`; what it returns is notified of news.
+    pub(super) fn join(&mut self, task_id: &str) -> Arc<Condvar> {
+        let want = self.want(task_id);
+        want.waiters += 1;
+        Arc::clone(&want.changed)
+    }
+
+    /// Counts a waiter less.
+    pub(super) fn leave(&mut self, task_id: &str) {
+        if let Some(want) = self.wanted.get_mut(task_id) {
+            want.waiters = want.waiters.saturating_sub(1);
+        }
+        self.forget_unwanted(task_id);
+    }
+
+    pub(super) fn watch(&mut self, task_id: &str) {
+        let want = self.want(task_id);
+        want.watched = true;
+        if want.record.is_some() && !want.queued {
+            want.queued = true;
+            self.ready.push_back(task_id.to_owned());
+            self.ring();
+        }
+    }
+
+    pub(super) fn unwatch(&mut self, task_id: &str) {
+        if let Some(want) = self.wanted.get_mut(task_id) {
+            want.watched = false;
+            if std::mem::take(&mut want.queued) {
+                self.ready.retain(|ready| ready != task_id);
+            }
+        }
+        self.forget_unwanted(task_id);
+    }
+
+    /// The record of `task_id` if there is one and it differs from `seen`.
+    pub(super) fn news(&self, task_id: &str, seen: Option<&[u8]>) -> Option<Record> {
+        let record = self.wanted.get(task_id)?.record.as_ref()?;
+        (Some(record.as_slice()) != seen).then(|| Arc::clone(record))
+    }
+
+    /// The store's error if waits should fail: it refuses, or has been out of reach for `patience`.
+    pub(super) fn trouble(&self, patience: Duration) -> Option<BrokerError> {
+        if self.failure.is_some() {
+            return self.failure.clone();
+        }
+        self.lost.as_ref().filter(|(since, _)| since.elapsed() >= patience).map(|(_, error)| error.clone())
+    }
+
+    pub(super) fn drain(&mut self, patience: Duration) -> Result<Vec<(String, Record)>> {
+        self.silence();
+        if self.tell
+            && let Some(error) = self.trouble(patience)
+        {
+            self.tell = false;
+            return Err(error);
+        }
+        let ids = std::mem::take(&mut self.ready);
+        Ok(ids.into_iter().filter_map(|id| self.take_ready(id)).collect())
+    }
+
+    fn take_ready(&mut self, task_id: String) -> Option<(String, Record)> {
+        let want = self.wanted.get_mut(&task_id)?;
+        want.queued = false;
+        let record = Arc::clone(want.record.as_ref()?);
+        Some((task_id, record))
+    }
+
+    pub(super) fn wanted(&self) -> usize {
+        self.wanted.len()
+    }
+
+    pub(super) fn close(&mut self) {
+        self.closing = true;
+        self.resumed.notify_all();
+        self.wake();
+    }
+
+    /// The descriptor for event loops, made at first use.
+    pub(super) fn bell(&mut self) -> Result<&OwnedFd> {
+        if self.bell.is_none() {
+            let made = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+            let bell = made.map_err(|error| BrokerError::Unavailable {
+                url: "results".to_owned(),
+                detail: format!("cannot make a descriptor to wait on: {error}"),
+            })?;
+            self.bell = Some(bell);
+            if !self.ready.is_empty() || self.tell {
+                self.ring();
+            }
+        }
+        self.bell.as_ref().ok_or_else(|| BrokerError::Protocol { detail: "no descriptor".to_owned() })
+    }
+
+    fn want(&mut self, task_id: &str) -> &mut Want {
+        if !self.wanted.contains_key(task_id) {
+            self.fresh.push(task_id.to_owned());
+            self.wake();
+        }
+        self.wanted.entry(task_id.to_owned()).or_insert_with(|| Want {
+            waiters: 0,
+            watched: false,
+            queued: false,
+            record: None,
+            changed: Arc::default(),
+        })
+    }
+
+    fn forget_unwanted(&mut self, task_id: &str) {
+        if self.wanted.get(task_id).is_some_and(|want| want.waiters == 0 && !want.watched)
+            && let Some((task_id, _)) = self.wanted.remove_entry(task_id)
+        {
+            self.stale.push(task_id);
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake();
+        }
+    }
+
+    fn ring(&self) {
+        if let Some(bell) = &self.bell {
+            // Fails only when the counter is full, and then it is readable.
+            let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+        }
+    }
+
+    fn silence(&self) {
+        if let Some(bell) = &self.bell {
+            // Empties the counter; there is nothing to learn from its value.
+            let _ = rustix::io::read(bell, &mut [0u8; 8]);
+        }
+    }
+}
+
+/// The listener thread.
+impl Hub {
+    /// A connection is there: everything wanted must be subscribed and read on it.
+    pub(super) fn connected(&mut self, waker: Box<dyn ListenerWaker>) {
+        self.waker = Some(Arc::from(waker));
+        self.fresh = self.wanted.keys().cloned().collect();
+        self.stale.clear();
+    }
+
+    /// A whole round went well.
+    pub(super) fn settled(&mut self) {
+        self.lost = None;
+    }
+
+    /// The connection is lost; it will be tried again.
+    pub(super) fn lost(&mut self, error: BrokerError) {
+        self.waker = None;
+        if self.lost.is_none() {
+            self.lost = Some((Instant::now(), error));
+        } else if let Some((_, last)) = &mut self.lost {
+            *last = error;
+        }
+        self.tell = true;
+        self.tell_everybody();
+    }
+
+    /// The thread has ended, because of an error that trying again does not help, or because it was told to.
+    pub(super) fn stopped(&mut self, failure: Option<BrokerError>) {
+        self.running = false;
+        self.waker = None;
+        self.lost = None;
+        self.tell = failure.is_some();
+        self.failure = failure;
+        self.tell_everybody();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// What there is to do before listening on.
+    pub(super) fn chores(&mut self) -> Chores {
+        // An id may have been forgotten and wanted again, or wanted and forgotten, since.
+        let fresh = std::mem::take(&mut self.fresh).into_iter().filter(|id| self.wanted.contains_key(id)).collect();
+        let stale = if self.stale.len() < ENOUGH_STALE {
+            Vec::new()
+        } else {
+            let stale = std::mem::take(&mut self.stale);
+            stale.into_iter().filter(|id| !self.wanted.contains_key(id)).collect()
+        };
+        Chores { fresh, stale, listen: Duration::from_secs(60) }
+    }
+
+    /// Hands on a record; whether anybody wants it.
+    pub(super) fn deliver(&mut self, task_id: &str, record: Vec<u8>) {
+        let Some(want) = self.wanted.get_mut(task_id) else { return };
+        if want.record.as_deref() == Some(&record) {
+            return;
+        }
+        want.record = Some(Arc::new(record));
+        want.changed.notify_all();
+        if want.watched && !want.queued {
+            want.queued = true;
+            self.ready.push_back(task_id.to_owned());
+            self.ring();
+        }
+    }
+
+    /// Whether the record of `task_id` that was handed on last is `record`.
+    pub(super) fn is_known(&self, task_id: &str, record: &[u8]) -> bool {
+        self.wanted.get(task_id).and_then(|want| want.record.as_deref()).is_some_and(|known| known == record)
+    }
+
+    fn tell_everybody(&self) {
+        self.wanted.values().for_each(|want| {
+            want.changed.notify_all();
+        });
+        if self.tell {
+            self.ring();
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Waiting for results: one listener for all waits of a process.
+//!
+//! The listener thread starts at the first wait. It subscribes the ids that somebody wants, reads each once after
+//! that (so nothing is missed between a result and its subscription), and hands records on as they are heard. When
+//! the connection breaks it connects anew, subscribes everything again and reads again.
+//!
+//! Two ways to wait share it: [`Waiter::wait`] blocks a thread for one id; [`Waiter::watch`] and [`Waiter::drain`]
+//! serve an event loop through a descriptor. What nobody waits for any more is forgotten, its subscription dropped
+//! with the next batch.
+
+mod hub;
+mod listening;
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use umbel_backend::Backend;
+use umbel_broker::{BrokerError, Result};
+
+use crate::call::{Call, CallError};
+use crate::retry_policy::RetryPolicy;
+use hub::Hub;
+
+/// A stored record, shared by those who wait for it.
+pub type Record = Arc<Vec<u8>>;
+
+/// Waits for results on behalf of all threads of a process.
+pub struct Waiter {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    backend: Arc<dyn Backend>,
+    policy: RetryPolicy,
+    /// How long the store may be out of reach before waits fail.
+    patience: Duration,
+    hub: Mutex<Hub>,
+}
+
+impl Waiter {
+    /// Waits on `backend`; connects at the first wait. While the store cannot be reached waits go on, up to
+    /// `patience` from when it was lost.
+    pub fn new(backend: Arc<dyn Backend>, policy: RetryPolicy, patience: Duration) -> Self {
+        Self { shared: Arc::new(Shared { backend, policy, patience, hub: Mutex::new(Hub::default()) }) }
+    }
+
+    /// Blocks until the record of `task_id` differs from `seen`; `None` when the call's time is up.
+    ///
+    /// # Errors
+    /// The store's error if it cannot be reached, for longer than the patience or when time is up, or if it refuses.
+    pub fn wait(
+        &self,
+        task_id: &str,
+        seen: Option<&[u8]>,
+        call: &mut Call<'_>,
+    ) -> std::result::Result<Option<Record>, CallError> {
+        let mut hub = self.shared.hub.lock();
+        self.ensure_listening(&mut hub)?;
+        let changed = hub.join(task_id);
+        let outcome = loop {
+            if let Some(record) = hub.news(task_id, seen) {
+                break Ok(Some(record));
+            }
+            let late = call.is_late();
+            if let Some(error) = hub.trouble(if late { Duration::ZERO } else { self.shared.patience }) {
+                break Err(error.into());
+            }
+            if late {
+                break Ok(None);
+            }
+            if changed.wait_until(&mut hub, call.nap()).timed_out()
+                && let Err(interrupted) = parking_lot::MutexGuard::unlocked(&mut hub, || call.pulse())
+            {
+                break Err(interrupted);
+            }
+        };
+        hub.leave(task_id);
+        outcome
+    }
+
+    /// Asks that records of `task_id`, the present one included, be handed out by [`Waiter::drain`].
+    pub fn watch(&self, task_id: &str) -> Result<()> {
+        let mut hub = self.shared.hub.lock();
+        hub.bell()?;
+        self.ensure_listening(&mut hub)?;
+        hub.watch(task_id);
+        Ok(())
+    }
+
+    /// Ends [`Waiter::watch`].
+    pub fn unwatch(&self, task_id: &str) {
+        self.shared.hub.lock().unwatch(task_id);
+    }
+
+    /// The latest record of each watched id that has a new one since the last call. An error of the store that no
+    /// reconnecting helps is returned once; what is watched stays watched, and is listened for again at the next
+    /// [`Waiter::watch`] or [`Waiter::wait`].
+    pub fn drain(&self) -> Result<Vec<(String, Record)>> {
+        self.shared.hub.lock().drain(self.shared.patience)
+    }
+
+    /// Runs `use_it` with the descriptor that is readable while [`Waiter::drain`] has something.
+    pub fn descriptor<T>(&self, use_it: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T> {
+        Ok(use_it(self.shared.hub.lock().bell()?.as_fd()))
+    }
+
+    /// How many ids are waited for or watched.
+    pub fn wanted(&self) -> usize {
+        self.shared.hub.lock().wanted()
+    }
+
+    fn ensure_listening(&self, hub: &mut Hub) -> Result<()> {
+        if hub.start() {
+            let shared = Arc::clone(&self.shared);
+            let started = std::thread::Builder::new()
+                .name("umbel-results".to_owned())
+                .spawn(move || listening::run(&shared));
+            if let Err(error) = started {
+                hub.stopped(None);
+                let url = self.shared.backend.display_url();
+                return Err(BrokerError::Unavailable { url, detail: format!("cannot start a thread: {error}") });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Waiter {
+    /// Ends the listener thread, which closes its connections by itself.
+    fn drop(&mut self) {
+        self.shared.hub.lock().close();
+    }
+}
