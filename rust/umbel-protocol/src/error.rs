@@ -17,4 +17,32 @@ impl Malformed {
     pub fn new(what: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { what: what.into(), detail: detail.into() }
     }
+
+    /// The same reason, said of another `what` (a parser knows bytes, its caller knows which field they are).
+    pub fn of(self, what: impl Into<String>) -> Self {
+        Self { what: what.into(), detail: self.detail }
+    }
+}
+
+/// Why something could not be read here: it is wrong, or it takes Python (pickle, yaml, lzma, codecs that an
+/// application registered).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// No side can read it.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// Python may be able to read it.
+    #[error(transparent)]
+    NeedsPython(#[from] NeedsPython),
+}
+
+/// A format this crate does not speak, by the name it has on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NeedsPython {
+    /// A serializer: its content type.
+    #[error("serializer {0:?} is read by Python only")]
+    Serializer(String),
+    /// A compression codec: its name or content type.
+    #[error("compression {0:?} is read by Python only")]
+    Compression(String),
 }

@@ -6,18 +6,22 @@
 
 pub mod base64;
 mod calendar;
+pub mod compression;
+pub mod content;
 pub mod envelope;
 pub mod error;
+pub mod extended;
 mod fields;
 pub mod iso8601;
 pub mod json;
 pub mod limits;
 pub mod message;
+pub mod msgpack;
 pub mod result;
 pub mod timestamp;
 pub mod zone;
 
-pub use error::Malformed;
+pub use error::{Malformed, NeedsPython, ReadError};
 pub use limits::Limits;
 pub use message::{Destination, Message, Properties};
 pub use result::ResultWrite;
