@@ -19,7 +19,7 @@ pub enum Input {
         /// When the broker's next delayed message is due.
         next_due: Option<Timestamp>,
     },
-    /// The fetch that was asked for failed or was skipped; it brought nothing.
+    /// The fetch that was asked for failed or was skipped; it brought nothing. Not needed after `Disconnected`.
     FetchFailed,
     /// The doorbell rang: a queue may have messages.
     Rang,
@@ -72,7 +72,8 @@ pub enum Input {
         /// Which child.
         child: ChildId,
     },
-    /// A child's process is gone, or its link is.
+    /// A child's process is gone, or its link is. Told exactly once for every child spawned, also for one that never
+    /// became ready. What the child said before this is what happened; what arrives later is ignored.
     ChildGone {
         /// Which child.
         child: ChildId,

@@ -1,11 +1,252 @@
 //! The engine: a state machine without I/O, clock or thread.
+//!
+//! One [`Input`] at a time goes in with the moment it is handled, [`Output`]s come out. A delivery's way:
+//!
+//! 1. `fetch` decides when to ask the broker, `window` for how many;
+//! 2. `intake` reads the headers: dead letters end here, far etas go back to the broker (`deliveries`);
+//! 3. the `ledger` enters it as a job; the `timer` keeps it until its eta, then it waits;
+//! 4. the `dispatcher` gives it to a child of the `pool`, or takes it back for another;
+//! 5. the child tells how it went (`outcomes`), passes a limit (`limits`) or dies (`departures`);
+//! 6. `acks` decides what the broker is told, and the ledger owes it until it is confirmed.
 
+mod acks;
+mod alarm;
 pub mod config;
+mod deliveries;
+mod departures;
+mod dispatcher;
+mod fetch;
 pub mod input;
+mod intake;
 pub mod job;
+mod ledger;
+mod limits;
+mod outcomes;
 pub mod output;
+mod pace;
+mod pool;
+mod records;
+mod shutdown;
+pub mod stats;
+mod steady;
+mod tasks;
+mod timer;
+mod window;
+
+use std::collections::VecDeque;
+
+use umbel_broker::Tag;
+use umbel_protocol::Timestamp;
 
 pub use config::{EngineConfig, TaskOptions};
 pub use input::{ChildId, Input, ShutdownKind};
 pub use job::{Job, JobId, Outcome, Verdict};
 pub use output::{Notice, Output};
+pub use stats::{Stats, Totals};
+
+use alarm::Alarm;
+use fetch::Fetcher;
+use ledger::Ledger;
+use pool::Pool;
+use shutdown::Phase;
+use steady::{Micros, Now, SteadyClock};
+use tasks::TaskTable;
+use timer::Timer;
+use window::Window;
+
+/// Settlements that may be unconfirmed before no more messages are fetched: a broker that cannot take results as
+/// fast as tasks finish must not fill this process's memory.
+const MOST_UNCONFIRMED: usize = 4_096;
+
+/// A deliberate fault in the ledger, for the test that shows that the simulator would notice.
+#[cfg(feature = "sabotage")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// Some jobs end without a settlement.
+    DropEntry,
+    /// Late acks are sent when the job starts.
+    AckEarly,
+    /// Messages to be requeued are forgotten.
+    ForgetRequeue,
+}
+
+/// Decides everything a worker does. Deterministic: the same inputs give the same outputs.
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    clock: SteadyClock,
+    tasks: TaskTable,
+    ledger: Ledger,
+    /// Jobs ready to be dispatched, in order. May name jobs that have ended since; those are passed over.
+    waiting: VecDeque<JobId>,
+    timer: Timer,
+    pool: Pool,
+    /// Jobs at children that are not known to have started.
+    queued: usize,
+    window: Window,
+    fetcher: Fetcher,
+    next_limit: Option<Micros>,
+    phase: Phase,
+    alarm: Alarm,
+    totals: Totals,
+}
+
+impl Engine {
+    /// An engine that wants no children, knows no tasks and fetches nothing until it is told otherwise
+    /// ([`Input::Tasks`], [`Input::PoolSize`], [`Input::ChildReady`]). The broker counts as connected.
+    pub fn new(config: EngineConfig) -> Self {
+        Self {
+            clock: SteadyClock::default(),
+            tasks: TaskTable::default(),
+            ledger: Ledger::default(),
+            waiting: VecDeque::new(),
+            timer: Timer::default(),
+            pool: Pool::default(),
+            queued: 0,
+            window: Window::new(config.prefetch_multiplier),
+            fetcher: Fetcher::default(),
+            next_limit: None,
+            phase: Phase::Open,
+            alarm: Alarm::default(),
+            totals: Totals::default(),
+            config,
+        }
+    }
+
+    /// Handles one input and adds what is to be done to `out`. Several inputs may share an `out` before it is
+    /// carried out: what belongs together is then merged into fewer outputs.
+    pub fn handle(&mut self, now: Timestamp, input: Input, out: &mut Vec<Output>) {
+        if self.phase == Phase::Stopped {
+            return;
+        }
+        let (now, went_back) = self.clock.read(now);
+        if went_back || matches!(input, Input::Tick) {
+            self.alarm.clear();
+        }
+        self.take_in(input, now, out);
+        self.advance(now, out);
+    }
+
+    fn take_in(&mut self, input: Input, now: Now, out: &mut Vec<Output>) {
+        match input {
+            Input::Delivered { deliveries, next_due } => self.delivered(deliveries, next_due, now, out),
+            Input::FetchFailed => self.fetcher.failed(now),
+            Input::Rang => self.fetcher.more(),
+            Input::Settled { count, lost } => self.settled(count, &lost),
+            Input::ChildReady { child, slots, killable } => self.child_ready(child, slots, killable, now, out),
+            Input::Started { child, jobs } => self.started(child, &jobs, now),
+            Input::Progress { job, result } => self.progress(job, result),
+            Input::Finished { child, outcome } => self.finished(child, outcome, now, out),
+            Input::Returned { child, jobs } => self.returned(child, &jobs, out),
+            Input::Retiring { child } => self.retire(child, now, out),
+            Input::ChildGone { child, how } => self.child_gone(child, &how, now, out),
+            Input::Disconnected => self.disconnected(),
+            Input::Reconnected { lost } => self.reconnected(&lost, out),
+            Input::Tasks(tasks) => self.tasks.replace(tasks),
+            Input::PoolSize(wanted) => self.resize(wanted, out),
+            Input::Tick => {}
+            Input::Shutdown(kind) => self.shutdown(kind, now, out),
+        }
+    }
+
+    /// Everything that follows from the new state.
+    fn advance(&mut self, now: Now, out: &mut Vec<Output>) {
+        self.release_due(now);
+        self.enforce_limits(now, out);
+        self.spawn(now, out);
+        self.dispatch(now, out);
+        self.rebalance(now, out);
+        if let Some(at) = self.next_limit {
+            self.alarm.at_steady(at, now);
+        }
+        self.ledger.flush(out);
+        self.fetch(now, out);
+        self.wind_down(now, out);
+        self.ledger.flush(out);
+        self.alarm.ring(now, out);
+    }
+
+    fn spawn(&mut self, now: Now, out: &mut Vec<Output>) {
+        if !self.is_open() {
+            return;
+        }
+        if let Some(at) = self.pool.spawn_missing(now, out) {
+            self.alarm.at_steady(at, now);
+        }
+    }
+
+    fn fetch(&mut self, now: Now, out: &mut Vec<Output>) {
+        let may_fetch = self.is_open()
+            && self.tasks.is_known()
+            && !self.ledger.is_disconnected()
+            && self.ledger.unconfirmed() < MOST_UNCONFIRMED;
+        if !may_fetch || self.fetcher.is_outstanding() {
+            return;
+        }
+        let room = self.window.target(&self.pool, now).saturating_sub(self.prefetched());
+        if let Some(want) = self.fetcher.next(room, now, &mut self.alarm) {
+            out.push(Output::Fetch { want });
+        }
+    }
+
+    /// Messages that count against the window: a job waiting for its eta blocks nothing.
+    fn prefetched(&self) -> usize {
+        self.ledger.claimed().saturating_sub(self.timer.len())
+    }
+
+    fn child_ready(&mut self, child: ChildId, slots: usize, killable: bool, now: Now, out: &mut Vec<Output>) {
+        let is_surplus = self.pool.ready(child, slots, killable, now);
+        if !self.is_open() {
+            self.send_away(child, out);
+        } else if is_surplus {
+            self.pool.stop(child, out);
+        }
+    }
+
+    /// A child wants to be replaced: the new one is asked for before the old one is let go.
+    fn retire(&mut self, child: ChildId, now: Now, out: &mut Vec<Output>) {
+        if self.pool.leave(child) {
+            out.push(Output::Notice(Notice::Retiring { child }));
+            self.spawn(now, out);
+            self.recall(child, out);
+            out.push(Output::StopChild { child });
+        }
+    }
+
+    fn resize(&mut self, wanted: usize, out: &mut Vec<Output>) {
+        self.pool.resize(wanted);
+        for child in self.pool.surplus() {
+            self.recall(child, out);
+            self.pool.stop(child, out);
+        }
+    }
+
+    /// Every tag the broker should hold for this worker, for `Consumer::recover`.
+    pub fn held_tags(&self) -> Vec<Tag> {
+        self.ledger.tags()
+    }
+
+    /// The state in numbers.
+    pub fn stats(&self) -> Stats {
+        let running = self.pool.iter().map(|(_, child)| child.running.len()).sum();
+        let now = self.clock.present();
+        Stats {
+            held: self.ledger.claimed(),
+            waiting: self.waiting.len(),
+            timed: self.timer.len(),
+            queued: self.queued,
+            running,
+            unconfirmed: self.ledger.unconfirmed(),
+            window: self.window.target(&self.pool, now),
+            children: self.pool.len(),
+            slots: self.pool.slots(),
+            totals: self.totals,
+        }
+    }
+
+    /// Makes the ledger faulty.
+    #[cfg(feature = "sabotage")]
+    pub fn sabotage(&mut self, sabotage: Sabotage) {
+        self.ledger.sabotage = Some(sabotage);
+    }
+}

@@ -53,11 +53,13 @@ pub enum Output {
         /// How many.
         count: usize,
     },
-    /// Send `Tick` at this moment, unless another `WakeAt` replaces it.
+    /// Send `Tick` at this moment, unless another `WakeAt` replaces it. To be turned into a span of time when it is
+    /// received: waiting for the wall clock itself to reach it could take for ever after the clock went back.
     WakeAt(Timestamp),
     /// Something people or monitors want to know.
     Notice(Notice),
-    /// Everything is settled and every child is gone: close the broker and end.
+    /// Everything is settled and every child is gone, or the time for that is over: close the broker and end. Children
+    /// that never became ready or outlived being killed are the supervisor's to end.
     Stopped,
 }
 

@@ -1,0 +1,153 @@
+//! What comes from the broker: messages, and the fate of the connection.
+
+use umbel_broker::{Delivery, Disposition, Payload, Tag};
+use umbel_protocol::Timestamp;
+
+use super::Engine;
+use super::acks::RETURNED;
+use super::intake::{Intake, Refusal};
+use super::job::JobId;
+use super::ledger::{Held, Place, Taken, Yield};
+use super::output::{Notice, Output};
+use super::records;
+use super::steady::Now;
+
+impl Engine {
+    /// A fetch was answered.
+    pub(super) fn delivered(
+        &mut self,
+        deliveries: Vec<Delivery>,
+        next_due: Option<Timestamp>,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) {
+        self.fetcher.delivered(deliveries.len(), next_due, now);
+        if !self.is_open() {
+            // Each goes in front of the one before it: the last first keeps their order.
+            for delivery in deliveries.into_iter().rev() {
+                self.ledger.owe(delivery.tag, RETURNED, Yield::default());
+            }
+            return;
+        }
+        for delivery in deliveries {
+            self.take(delivery, now, out);
+        }
+    }
+
+    fn take(&mut self, delivery: Delivery, now: Now, out: &mut Vec<Output>) {
+        self.totals.received += 1;
+        let Delivery { tag, queue, payload } = delivery;
+        let message = match payload {
+            Payload::Message(message) => message,
+            Payload::Malformed { raw: _, error } => {
+                return self.refuse(tag, Refusal::new("undecodable", error.to_string()), out);
+            }
+        };
+        match Intake::new(&self.config, &self.tasks).read(&message, now.wall) {
+            Err(refusal) => self.refuse(tag, *refusal, out),
+            Ok(facts) => {
+                let taken = Taken { tag, queue, message: message.into() };
+                self.accept(taken, facts, now, out);
+            }
+        }
+    }
+
+    fn refuse(&mut self, tag: Tag, refusal: Refusal, out: &mut Vec<Output>) {
+        self.totals.dead += 1;
+        let Refusal { task, id, reason, record } = refusal;
+        out.push(Output::Notice(Notice::Dead { task, id, reason: reason.clone() }));
+        self.ledger.owe(tag, Disposition::Dead(reason), Yield::record(record));
+    }
+
+    fn accept(&mut self, taken: Taken, facts: super::intake::Facts, now: Now, out: &mut Vec<Output>) {
+        if facts.is_expired(now.wall) {
+            let job = self.ledger.admit(Held::new(taken, facts, Place::Waiting));
+            return self.expire(job, now, out);
+        }
+        let eta = facts.eta().filter(|&eta| eta > now.wall);
+        if let Some(until) = eta {
+            let is_far = until > now.wall.after(self.config.delay_threshold);
+            if is_far || !self.timer.has_room() {
+                self.totals.delayed += 1;
+                return self.ledger.owe(taken.tag, Disposition::Delay { until }, Yield::default());
+            }
+        }
+        out.push(Output::Notice(Notice::Received {
+            task: facts.name().to_owned(),
+            id: facts.id().to_owned(),
+            eta: facts.eta(),
+        }));
+        match eta {
+            Some(eta) => {
+                let job = self.ledger.admit(Held::new(taken, facts, Place::Timed));
+                self.timer.insert(eta, job);
+            }
+            None => {
+                let job = self.ledger.admit(Held::new(taken, facts, Place::Waiting));
+                self.waiting.push_back(job);
+            }
+        }
+    }
+
+    /// A job's time is over before it began.
+    pub(super) fn expire(&mut self, job: JobId, now: Now, out: &mut Vec<Output>) {
+        let Some(held) = self.ledger.get(job) else { return };
+        let record = records::expired(&held.facts, self.config.result_expires, now.wall);
+        self.totals.expired += 1;
+        out.push(Output::Notice(Notice::Discarded {
+            task: held.facts.name().to_owned(),
+            id: held.facts.id().to_owned(),
+            why: "expired",
+        }));
+        self.ledger.close(job, Disposition::Ack, Yield::record(record));
+        self.fetcher.freed();
+    }
+
+    /// Jobs whose eta has come wait no longer.
+    pub(super) fn release_due(&mut self, now: Now) {
+        while let Some(job) = self.timer.pop_due(now.wall) {
+            if let Some(held) = self.ledger.get_mut(job) {
+                held.place = Place::Waiting;
+                self.waiting.push_back(job);
+            }
+        }
+        if let Some(at) = self.timer.next() {
+            self.alarm.at_wall(at, now);
+        }
+    }
+
+    /// Settlements were confirmed.
+    pub(super) fn settled(&mut self, count: usize, lost: &[Tag]) {
+        self.totals.lost += lost.len() as u64;
+        if self.ledger.confirm(count, lost) {
+            self.fetcher.more();
+        }
+    }
+
+    /// The connection broke.
+    pub(super) fn disconnected(&mut self) {
+        self.ledger.disconnect();
+        self.fetcher.abandon();
+    }
+
+    /// Connected again; `lost` are messages that run elsewhere now. What has not started here will not.
+    pub(super) fn reconnected(&mut self, lost: &[Tag], out: &mut Vec<Output>) {
+        for job in self.ledger.reconnect(lost) {
+            self.totals.lost += 1;
+            let Some(held) = self.ledger.get(job) else { continue };
+            match held.place {
+                Place::Running(_) => {}
+                Place::Queued(child) if held.recalled => debug_assert!(self.pool.get(child).is_some()),
+                Place::Queued(child) => self.recall_jobs(child, vec![job], out),
+                Place::Timed => {
+                    if let Some(eta) = held.facts.eta() {
+                        self.timer.remove(eta, job);
+                    }
+                    self.ledger.drop_lost(job);
+                }
+                Place::Waiting => self.ledger.drop_lost(job),
+            }
+        }
+        self.fetcher.abandon();
+    }
+}

@@ -1,0 +1,124 @@
+//! What becomes of the jobs of a child that is gone.
+
+use std::collections::VecDeque;
+
+use umbel_broker::Disposition;
+
+use super::Engine;
+use super::acks::{Loss, RETURNED, after_loss};
+use super::input::ChildId;
+use super::job::JobId;
+use super::ledger::{Claim, Held, Yield};
+use super::output::{Notice, Output};
+use super::pool::{Cause, Child, State};
+use super::records;
+use super::steady::Now;
+
+/// A job that was next in line when this many children died is taken for the one that kills them, although none
+/// of them had said that it started.
+const SUSPICIOUS: u8 = 3;
+
+impl Engine {
+    /// A child is gone. What it said before stands; what it had not started goes to others, not counted as failed.
+    pub(super) fn child_gone(&mut self, id: ChildId, how: &str, now: Now, out: &mut Vec<Output>) {
+        let Some(child) = self.pool.remove(id, now) else {
+            let gone =
+                Notice::ChildGone { child: id, how: how.to_owned(), expected: !self.is_open(), running: Vec::new() };
+            out.push(Output::Notice(gone));
+            return;
+        };
+        self.queued -= child.queued.len();
+        self.announce_death(id, &child, how, out);
+        for &job in &child.running {
+            let loss = loss_of(&child, job);
+            self.lose(job, loss, how, now, out);
+        }
+        let queued = self.without_suspects(&child, how, now, out);
+        self.take_back(queued, out);
+    }
+
+    fn announce_death(&self, id: ChildId, child: &Child, how: &str, out: &mut Vec<Output>) {
+        let running = child.running.iter().filter_map(|&job| self.ledger.get(job));
+        out.push(Output::Notice(Notice::ChildGone {
+            child: id,
+            how: how.to_owned(),
+            expected: child.state != State::Active,
+            running: running.map(|held| held.facts.id().to_owned()).collect(),
+        }));
+    }
+
+    /// The jobs that were queued at a child, less one that has now seen too many children die. A child that died
+    /// of a job may not have come to say that it had started it.
+    fn without_suspects(&mut self, child: &Child, how: &str, now: Now, out: &mut Vec<Output>) -> VecDeque<JobId> {
+        let mut queued = child.queued.clone();
+        if matches!(child.state, State::Killed(_)) {
+            return queued;
+        }
+        let next_in_line = child.slots.saturating_sub(child.running.len()).min(queued.len());
+        let mut guilty = Vec::new();
+        for &job in queued.iter().take(next_in_line) {
+            let Some(held) = self.ledger.get_mut(job) else { continue };
+            held.suspicion += 1;
+            if held.suspicion >= SUSPICIOUS {
+                guilty.push(job);
+            }
+        }
+        queued.retain(|job| !guilty.contains(job));
+        for job in guilty {
+            self.lose(job, Loss::Died, how, now, out);
+        }
+        queued
+    }
+
+    /// A job's child is gone while it ran.
+    pub(super) fn lose(&mut self, job: JobId, loss: Loss, how: &str, now: Now, out: &mut Vec<Output>) {
+        let Some(held) = self.ledger.get(job) else { return };
+        self.fetcher.freed();
+        if held.claim == Claim::Lost {
+            self.ledger.drop_lost(job);
+            return;
+        }
+        let acknowledged = held.claim == Claim::Acknowledged;
+        match after_loss(loss, acknowledged, &held.facts.task.options) {
+            Some(disposition) => {
+                self.announce(job, &disposition, &why(loss, how), out);
+                self.ledger.close(job, disposition, Yield::default());
+            }
+            None => {
+                let record = self.failure(held, loss, how, now);
+                self.totals.failed += 1;
+                self.ledger.close(job, Disposition::Ack, Yield::record(record));
+            }
+        }
+    }
+
+    fn failure(&self, held: &Held, loss: Loss, how: &str, now: Now) -> Option<umbel_protocol::ResultWrite> {
+        let expires = self.config.result_expires;
+        match loss {
+            Loss::TimeLimit => records::time_limit_exceeded(&held.facts, expires, now.wall),
+            Loss::Ours | Loss::Died => records::worker_lost(&held.facts, how, expires, now.wall),
+        }
+    }
+
+    /// Puts a message that was not started back to the front of its queue.
+    pub(super) fn give_back(&mut self, job: JobId, why: &str, out: &mut Vec<Output>) {
+        self.announce(job, &RETURNED, why, out);
+        self.ledger.close(job, RETURNED, Yield::default());
+    }
+}
+
+fn loss_of(child: &Child, job: JobId) -> Loss {
+    match child.state {
+        State::Killed(Cause::Limit(guilty)) if guilty == job => Loss::TimeLimit,
+        State::Killed(_) => Loss::Ours,
+        State::Active | State::Leaving => Loss::Died,
+    }
+}
+
+fn why(loss: Loss, how: &str) -> String {
+    match loss {
+        Loss::TimeLimit => "its time limit passed".to_owned(),
+        Loss::Ours => "its child process was killed for another reason".to_owned(),
+        Loss::Died => format!("its child process died: {how}"),
+    }
+}

@@ -1,0 +1,126 @@
+//! When to ask the broker for messages: one fetch at a time, and none that is known to bring nothing.
+
+use umbel_protocol::Timestamp;
+
+use super::alarm::Alarm;
+use super::steady::{Micros, Now};
+
+/// Messages per fetch at most.
+const LARGEST: usize = 256;
+
+/// Pause after a fetch that failed.
+const PAUSE: Micros = 100_000;
+
+/// The queues are looked at this often even if nothing rang.
+const SAFETY_NET: i64 = 5_000_000;
+
+/// What is known of the queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Supply {
+    /// There may be messages: the doorbell rang, or the last fetch came back full.
+    #[default]
+    More,
+    /// The last fetch came back short: worth another look when the present messages move on.
+    Short,
+    /// The last fetch came back empty.
+    Empty,
+}
+
+/// Decides when to fetch.
+#[derive(Debug, Default)]
+pub(super) struct Fetcher {
+    supply: Supply,
+    outstanding: Option<usize>,
+    not_before: Option<Micros>,
+    next_due: Option<Timestamp>,
+    look_again: Option<Timestamp>,
+}
+
+impl Fetcher {
+    /// There may be messages.
+    pub(super) fn more(&mut self) {
+        self.supply = Supply::More;
+    }
+
+    /// A message was done with, which makes room.
+    pub(super) fn freed(&mut self) {
+        if self.supply == Supply::Short {
+            self.supply = Supply::More;
+        }
+    }
+
+    /// A fetch was answered.
+    pub(super) fn delivered(&mut self, count: usize, next_due: Option<Timestamp>, now: Now) {
+        let wanted = self.outstanding.take().unwrap_or(usize::MAX);
+        self.supply = match count {
+            0 => Supply::Empty,
+            _ if count < wanted => Supply::Short,
+            _ => Supply::More,
+        };
+        self.next_due = next_due;
+        self.look_again = Some(Timestamp(now.wall.0.saturating_add(SAFETY_NET)));
+    }
+
+    /// A fetch came to nothing.
+    pub(super) fn failed(&mut self, now: Now) {
+        self.outstanding = None;
+        self.more();
+        self.not_before = Some(now.steady + PAUSE);
+    }
+
+    /// The connection broke: no answer will come.
+    pub(super) fn abandon(&mut self) {
+        self.outstanding = None;
+        self.not_before = None;
+        self.more();
+    }
+
+    /// Whether an answer is still to come.
+    pub(super) fn is_outstanding(&self) -> bool {
+        self.outstanding.is_some()
+    }
+
+    /// How many messages to ask for now, given `room` for more.
+    pub(super) fn next(&mut self, room: usize, now: Now, alarm: &mut Alarm) -> Option<usize> {
+        if self.outstanding.is_some() {
+            return None;
+        }
+        self.look_when_due(now, alarm);
+        if room == 0 || self.supply != Supply::More {
+            return None;
+        }
+        if let Some(at) = self.not_before.filter(|&at| at > now.steady) {
+            alarm.at_steady(at, now);
+            return None;
+        }
+        self.not_before = None;
+        let want = room.min(LARGEST);
+        self.outstanding = Some(want);
+        Some(want)
+    }
+
+    fn look_when_due(&mut self, now: Now, alarm: &mut Alarm) {
+        if self.next_due.is_some_and(|at| at <= now.wall) {
+            self.next_due = None;
+            self.more();
+        }
+        // A clock that went back must not put the next look further away than it was meant to be.
+        let latest = Timestamp(now.wall.0.saturating_add(SAFETY_NET));
+        match self.look_again.map(|at| at.min(latest)) {
+            Some(at) if at <= now.wall => {
+                self.look_again = None;
+                self.more();
+            }
+            at => self.look_again = at,
+        }
+        if self.supply == Supply::More {
+            return;
+        }
+        if let Some(at) = self.next_due {
+            alarm.at_wall(at, now);
+        }
+        if let Some(at) = self.look_again {
+            alarm.at_poll(at, now);
+        }
+    }
+}

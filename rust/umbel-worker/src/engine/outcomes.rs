@@ -1,0 +1,130 @@
+//! What children say of their jobs. Frames of a child that is gone, or of a job that ended, are ignored.
+
+use umbel_protocol::ResultWrite;
+
+use super::Engine;
+use super::acks::after_run;
+use super::input::ChildId;
+use super::job::{JobId, Outcome, Verdict};
+use super::ledger::{Claim, Place, Yield};
+use super::limits::Deadlines;
+use super::output::{Notice, Output};
+use super::steady::{Micros, Now};
+
+impl Engine {
+    /// Jobs began: early acks are due, time limits run.
+    pub(super) fn started(&mut self, from: ChildId, jobs: &[JobId], now: Now) {
+        for &job in jobs {
+            if self.ledger.get(job).is_none_or(|held| held.place != Place::Queued(from)) {
+                continue;
+            }
+            self.take_from_queue(job, from);
+            self.run(job, from, now);
+            if self.acks_at_start(job) {
+                self.ledger.acknowledge(job);
+                self.fetcher.freed();
+            }
+        }
+    }
+
+    fn run(&mut self, job: JobId, at: ChildId, now: Now) {
+        let (Some(held), Some(child)) = (self.ledger.get_mut(job), self.pool.get_mut(at)) else { return };
+        held.place = Place::Running(at);
+        if child.slots > 1 {
+            held.since = now.steady;
+        }
+        if child.killable {
+            held.deadlines = Deadlines::starting(now, held.facts.soft_time_limit, held.facts.time_limit);
+            self.next_limit = self.next_limit.into_iter().chain(held.deadlines.next()).min();
+        }
+        child.running.push(job);
+        child.load += held.predicted;
+    }
+
+    fn acks_at_start(&self, job: JobId) -> bool {
+        #[cfg(feature = "sabotage")]
+        if self.ledger.sabotage == Some(super::Sabotage::AckEarly) {
+            return true;
+        }
+        self.ledger.get(job).is_some_and(|held| !held.facts.task.options.acks_late)
+    }
+
+    /// A running job has a record to store.
+    pub(super) fn progress(&mut self, job: JobId, result: ResultWrite) {
+        let at_child = |place| matches!(place, Place::Queued(_) | Place::Running(_));
+        if self.ledger.get(job).is_some_and(|held| at_child(held.place)) {
+            self.ledger.owe_record(result);
+        }
+    }
+
+    /// A job ended. Its start may not have been told apart from its end.
+    pub(super) fn finished(&mut self, from: ChildId, outcome: Outcome, now: Now, out: &mut Vec<Output>) {
+        let job = outcome.job;
+        let Some(held) = self.ledger.get(job) else { return };
+        if held.place != Place::Queued(from) && held.place != Place::Running(from) {
+            return;
+        }
+        self.measure(job, from, now);
+        self.leave_child(job, from);
+        self.pool.prove(from);
+        self.fetcher.freed();
+        self.totals.count(&outcome.verdict);
+        self.settle(outcome, out);
+    }
+
+    fn settle(&mut self, outcome: Outcome, out: &mut Vec<Output>) {
+        let Outcome { job, verdict, result, publish } = outcome;
+        let Some(held) = self.ledger.get(job) else { return };
+        let requeued = verdict == Verdict::Requeue;
+        let disposition = after_run(verdict, &held.facts.task.options);
+        if held.claim != Claim::Lost {
+            self.announce(job, &disposition, if requeued { "the task asked for it" } else { "" }, out);
+        }
+        self.ledger.close(job, disposition, Yield { publish, results: result.into_iter().collect() });
+    }
+
+    /// A job is at its child no more.
+    pub(super) fn leave_child(&mut self, job: JobId, at: ChildId) {
+        self.take_from_queue(job, at);
+        let Some(child) = self.pool.get_mut(at) else { return };
+        let Some(index) = child.running.iter().position(|&running| running == job) else { return };
+        child.running.swap_remove(index);
+        if let Some(held) = self.ledger.get(job) {
+            child.load -= held.predicted;
+        }
+    }
+
+    /// Outcomes come in batches, so that a child with one slot is measured by the time between two of them.
+    fn measure(&mut self, job: JobId, at: ChildId, now: Now) {
+        let (Some(held), Some(child)) = (self.ledger.get(job), self.pool.get_mut(at)) else { return };
+        let since = if child.slots == 1 { held.since.max(child.active_at) } else { held.since };
+        let took: Micros = now.steady - since;
+        child.active_at = now.steady;
+        self.tasks.record(&held.facts.task, took);
+        self.window.record(took, self.pool.slots());
+    }
+
+    /// Tells people where a message went, unless it just ended.
+    pub(super) fn announce(
+        &mut self,
+        job: JobId,
+        disposition: &umbel_broker::Disposition,
+        why: &str,
+        out: &mut Vec<Output>,
+    ) {
+        use umbel_broker::Disposition;
+        let Some(held) = self.ledger.get(job) else { return };
+        let (task, id) = (held.facts.name().to_owned(), held.facts.id().to_owned());
+        match disposition {
+            Disposition::Requeue { .. } => {
+                self.totals.requeued += 1;
+                out.push(Output::Notice(Notice::Requeued { task, id, why: why.to_owned() }));
+            }
+            Disposition::Dead(reason) => {
+                self.totals.dead += 1;
+                out.push(Output::Notice(Notice::Dead { task, id, reason: reason.clone() }));
+            }
+            Disposition::Ack | Disposition::Delay { .. } => {}
+        }
+    }
+}
