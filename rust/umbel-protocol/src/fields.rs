@@ -19,6 +19,11 @@ impl<'a> Fields<'a> {
         Ok(Self { kind, members })
     }
 
+    /// Fields of an empty object.
+    pub(crate) const fn none(kind: &'static str) -> Self {
+        Self { kind, members: Vec::new() }
+    }
+
     /// Members in wire order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Member<'a>> {
         self.members.iter()

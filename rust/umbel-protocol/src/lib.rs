@@ -5,6 +5,7 @@
 //! every parser returns a [`Malformed`] that says what was wrong and where.
 
 pub mod base64;
+pub mod body;
 mod calendar;
 pub mod compression;
 pub mod content;
@@ -18,6 +19,7 @@ pub mod limits;
 pub mod message;
 pub mod msgpack;
 pub mod result;
+pub mod task;
 pub mod timestamp;
 pub mod zone;
 
@@ -25,5 +27,6 @@ pub use error::{Malformed, NeedsPython, ReadError};
 pub use limits::Limits;
 pub use message::{Destination, Message, Properties};
 pub use result::ResultWrite;
+pub use task::{Protocol, ReadOptions, TaskHeaders};
 pub use timestamp::Timestamp;
 pub use zone::Zone;

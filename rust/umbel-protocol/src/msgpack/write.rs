@@ -41,13 +41,13 @@ fn write(out: &mut Vec<u8>, value: &Value) -> Result<(), Malformed> {
 fn write_int(out: &mut Vec<u8>, number: i64) {
     match number {
         -32..=127 => out.push(number as u8),
-        0..=0xff => out.extend_from_slice(&[0xcc, number as u8]),
-        0..=0xffff => push(out, 0xcd, (number as u16).to_be_bytes()),
-        0..=0xffff_ffff => push(out, 0xce, (number as u32).to_be_bytes()),
-        0.. => push(out, 0xcf, number.to_be_bytes()),
-        -0x80.. => push(out, 0xd0, (number as i8).to_be_bytes()),
-        -0x8000.. => push(out, 0xd1, (number as i16).to_be_bytes()),
-        -0x8000_0000.. => push(out, 0xd2, (number as i32).to_be_bytes()),
+        128..=0xff => out.extend_from_slice(&[0xcc, number as u8]),
+        0x100..=0xffff => push(out, 0xcd, (number as u16).to_be_bytes()),
+        0x1_0000..=0xffff_ffff => push(out, 0xce, (number as u32).to_be_bytes()),
+        0x1_0000_0000.. => push(out, 0xcf, number.to_be_bytes()),
+        -0x80..=-33 => push(out, 0xd0, (number as i8).to_be_bytes()),
+        -0x8000..=-0x81 => push(out, 0xd1, (number as i16).to_be_bytes()),
+        -0x8000_0000..=-0x8001 => push(out, 0xd2, (number as i32).to_be_bytes()),
         _ => push(out, 0xd3, number.to_be_bytes()),
     }
 }
