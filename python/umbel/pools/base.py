@@ -1,0 +1,100 @@
+"""What a pool is: it provides the children (processes or threads) that run tasks.
+
+The supervisor owns the loop; a pool adds its descriptors to the loop's selector and does its work in the callbacks.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from umbel.pools.description import AppDescription
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """Where and how much a worker's processes log; `color` None: on a terminal."""
+
+    level: int = logging.WARNING
+    file: str | None = None
+    color: bool | None = None
+
+
+@dataclass(frozen=True)
+class PoolOptions:
+    """How children run. Sizes are KiB; None sets no limit."""
+
+    hostname: str
+    max_tasks_per_child: int | None = None
+    max_memory_per_child: int | None = None
+    log: LogOptions = field(default_factory=LogOptions)
+
+
+class Supervisor(Protocol):
+    """What a pool asks of the loop it lives in."""
+
+    selector: selectors.BaseSelector
+
+    def add_child(self, child_id: int, descriptor: int, pid: int | None, slots: int) -> None:
+        """A child is there; `descriptor` is the engine's end of its socket and changes owner."""
+
+    def child_exited(self, child_id: int, pid: int, status: int) -> None:
+        """A child process was reaped; `status` is as from `os.waitpid`."""
+
+    def app_loaded(self, description: AppDescription) -> None:
+        """The app was imported again, maybe with other tasks."""
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        """Calls back from the loop after `delay` seconds."""
+
+    def restart(self, reason: str) -> None:
+        """Warm stop, then the program again: for what cannot be repaired in a running worker."""
+
+
+class Pool(ABC):
+    """Base of all pools. Methods are called from the supervisor's thread unless they say otherwise."""
+
+    #: As `-P` names it.
+    name: str
+    #: Whether children are processes (time limits, recycling and kills work).
+    processes: bool
+
+    @abstractmethod
+    def load(self) -> AppDescription:
+        """Imports the app, in the process where tasks will run, and tells what the main process must know.
+
+        Raises:
+            AppNotFoundError: The app cannot be imported.
+        """
+
+    @abstractmethod
+    def attach(self, supervisor: Supervisor, options: PoolOptions, concurrency: int) -> None:
+        """Called once, after `load` and before the engine starts."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many children the engine should ask for."""
+
+    @abstractmethod
+    def spawn(self) -> None:
+        """Starts one more child; it is announced with `Supervisor.add_child`."""
+
+    @abstractmethod
+    def send_signal(self, name: str) -> None:
+        """Sends one of Celery's worker signals (`worker_ready`, …) in the process where the app lives."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends what the pool still runs. The engine has stopped."""
+
+    def reap(self) -> None:  # noqa: B027, most pools have none
+        """Called on SIGCHLD: collects children that are this process's own."""
+
+    def describe(self) -> str:
+        """For the banner."""
+        return self.name

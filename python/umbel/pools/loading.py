@@ -1,0 +1,37 @@
+"""Makes an app ready to run tasks: imports its modules and sends the signals of a worker that comes up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from umbel import signals
+from umbel.exceptions import ImproperlyConfigured, QueueNotFound, SerializerNotInstalled
+from umbel.pools.app_finder import AppNotFoundError, import_user_module
+from umbel.pools.description import AppDescription, QueueChoice, describe
+
+if TYPE_CHECKING:
+    from umbel.app import Umbel
+
+
+def load_app(app: Umbel, hostname: str, choice: QueueChoice) -> AppDescription:
+    """Imports what the app names, registers its tasks and describes it.
+
+    Raises:
+        AppNotFoundError: One of its modules cannot be imported, or its settings cannot work.
+    """
+    try:
+        return _load(app, hostname, choice)
+    except (ImproperlyConfigured, QueueNotFound, SerializerNotInstalled) as error:
+        text = error.args[0] if error.args else error
+        raise AppNotFoundError(str(text), "Correct the settings of the app") from error
+
+
+def _load(app: Umbel, hostname: str, choice: QueueChoice) -> AppDescription:
+    signals.celeryd_init.send(sender=hostname, instance=None, conf=app.conf, options={})
+    for name in (*app.conf.imports, *app.conf.include):
+        import_user_module(name)
+    signals.import_modules.send(sender=app)
+    app.finalize()
+    signals.celeryd_after_setup.send(sender=hostname, instance=None, conf=app.conf)
+    signals.worker_init.send(sender=app)
+    return describe(app, choice)

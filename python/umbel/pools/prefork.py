@@ -1,0 +1,346 @@
+"""The prefork pool: children forked from a zygote that imported the app once.
+
+If importing the app started threads, forking would copy their locks without them: children are then fresh
+interpreters that import the app each for itself (`spawned`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from umbel.pools.app_finder import AppNotFoundError
+from umbel.pools.base import Pool, PoolOptions, Supervisor
+from umbel.pools.channel import Channel, ChannelClosed
+from umbel.pools.description import AppDescription, QueueChoice
+from umbel.pools.lifeline import adopt_orphans, open_lifeline
+
+if TYPE_CHECKING:
+    from umbel.app import Umbel
+
+logger = logging.getLogger("umbel.worker")
+
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 30.0
+#: How long worker_shutdown handlers may take, and the zygote to end (seconds).
+_GOODBYE = 5.0
+
+
+@dataclass(frozen=True)
+class AppSource:
+    """Where a zygote finds the app: by name, or in this very process."""
+
+    path: str | None
+    app: Umbel | None
+    directory: str | None
+    hostname: str
+    choice: QueueChoice = field(default_factory=QueueChoice)
+
+
+class PreforkPool(Pool):
+    """Children are processes."""
+
+    name = "prefork"
+    processes = True
+
+    def __init__(self, source: AppSource) -> None:
+        self._source = source
+        self._supervisor: Supervisor | None = None
+        self._options = PoolOptions(source.hostname)
+        self._size = 1
+        self._numbers = 0
+        #: Engine's ends of the sockets of children that are on their way.
+        self._starting: dict[int, socket.socket] = {}
+        #: Pid to number, of children whose zygote died or that never had one: ours to reap.
+        self._own: dict[int, int] = {}
+        self._forked: dict[int, int] = {}
+        self._spawning = False
+        #: Whether the zygote has the app; until then children wait in `_starting`.
+        self._ready = False
+        self._closing = False
+        self._pause = _FIRST_PAUSE
+        adopt_orphans()
+        self._lifeline_read, self._lifeline_write = open_lifeline()
+        self._start_zygote()
+
+    # --- life of the pool ----------------------------------------------------------------------------------------
+
+    def load(self) -> AppDescription:
+        self._request_load()
+        while True:
+            try:
+                messages = self._channel.receive()
+            except ChannelClosed:
+                raise AppNotFoundError(
+                    f"the process that imports the app ended ({self._zygote_end()})",
+                    "Its own output above may tell why; try importing the app with python -c",
+                ) from None
+            for message, _descriptor in messages:
+                if message["event"] == "load-failed":
+                    raise AppNotFoundError(message["message"], message["hint"], message["detail"])
+                if message["event"] == "loaded":
+                    return self._loaded(message)
+
+    def attach(self, supervisor: Supervisor, options: PoolOptions, concurrency: int) -> None:
+        self._supervisor = supervisor
+        self._options = options
+        self._size = concurrency
+        self._channel.send({"command": "options", "options": asdict(options)})
+        supervisor.selector.register(self._channel, selectors.EVENT_READ, self._receive)
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def send_signal(self, name: str) -> None:
+        if self._ready:
+            with contextlib.suppress(ChannelClosed):
+                self._channel.send({"command": "signal", "name": name})
+
+    def describe(self) -> str:
+        return "prefork (spawn)" if self._spawning else "prefork"
+
+    def close(self) -> None:
+        self._closing = True
+        for ends in self._starting.values():
+            ends.close()
+        if self._ready:
+            with contextlib.suppress(ChannelClosed):
+                self._channel.send({"command": "exit"})
+                self._await_zygote()
+        _kill(self._zygote_pid)
+        for pid in list(self._own):
+            self.reap()
+            if pid in self._own:
+                _kill(pid)
+        self._channel.close()
+        os.close(self._lifeline_write)
+        os.close(self._lifeline_read)
+
+    # --- children ------------------------------------------------------------------------------------------------
+
+    def spawn(self) -> None:
+        self._numbers += 1
+        ours, theirs = socket.socketpair()
+        self._starting[self._numbers] = ours
+        with theirs:
+            if self._spawning:
+                self._spawn_interpreter(self._numbers, theirs)
+                return
+            if self._ready:
+                with contextlib.suppress(ChannelClosed):
+                    self._channel.send({"command": "spawn", "child": self._numbers}, theirs.fileno())
+
+    def reap(self) -> None:
+        for pid, number in list(self._own.items()):
+            try:
+                reaped, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                # Somebody else reaps here: it is gone, how is not known.
+                reaped, status = pid, 0
+            if reaped:
+                del self._own[pid]
+                self._exited(number, pid, status)
+
+    def _announce(self, number: int, pid: int) -> None:
+        ours = self._starting.pop(number, None)
+        if ours is not None and self._supervisor is not None:
+            self._supervisor.add_child(number, ours.detach(), pid, 1)
+
+    def _exited(self, number: int, pid: int, status: int) -> None:
+        if self._supervisor is not None:
+            self._supervisor.child_exited(number, pid, status)
+
+    def _spawn_interpreter(self, number: int, theirs: socket.socket) -> None:
+        from umbel.pools.spawned import spawn_arguments
+
+        command = spawn_arguments(self._source.path or "", number, theirs.fileno(), self._lifeline_read, self._options)
+        process = subprocess.Popen(
+            [*interpreter(), *command],
+            pass_fds=(theirs.fileno(), self._lifeline_read),
+            cwd=self._source.directory,
+            start_new_session=False,
+        )
+        self._own[process.pid] = number
+        # Reaped by pid; the object must not do it when it is collected.
+        process.returncode = 0
+        self._announce(number, process.pid)
+
+    # --- the zygote ----------------------------------------------------------------------------------------------
+
+    def _start_zygote(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            if self._source.path is None:
+                self._zygote_pid = self._fork_zygote(ours, theirs)
+            else:
+                command = ["-m", "umbel.pools.zygote", str(theirs.fileno()), str(self._lifeline_read)]
+                process = subprocess.Popen(
+                    [*interpreter(), *command], pass_fds=(theirs.fileno(), self._lifeline_read)
+                )
+                self._zygote_pid = process.pid
+                process.returncode = 0
+        self._channel = Channel(ours)
+
+    def _fork_zygote(self, ours: socket.socket, theirs: socket.socket) -> int:
+        """For an app that no name leads to: this process has imported it, and has no other thread yet."""
+        from umbel.pools.process import leave
+        from umbel.pools.zygote import Zygote, running_threads
+
+        threads = running_threads()
+        if threads:
+            raise AppNotFoundError(
+                f"the prefork pool cannot fork a program that runs threads ({', '.join(threads)})",
+                "Name the app (umbel -A module worker), or use pool='threads'",
+            )
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            os.close(self._lifeline_write)
+            leave(Zygote(Channel(theirs), self._lifeline_read, self._source.app).serve)
+        return pid
+
+    def _request_load(self) -> None:
+        source = self._source
+        self._channel.send(
+            {
+                "command": "load",
+                "app": source.path,
+                "directory": source.directory,
+                "hostname": source.hostname,
+                "queues": list(source.choice.only),
+                "without": list(source.choice.without),
+            }
+        )
+
+    def _loaded(self, message: dict[str, Any]) -> AppDescription:
+        description = AppDescription(**message["description"])
+        self._note_threads(description.threads)
+        self._ready = True
+        return description
+
+    def _note_threads(self, names: Sequence[str]) -> None:
+        if not names or self._spawning:
+            return
+        if self._source.path is None:
+            raise AppNotFoundError(
+                f"the app started threads when it was imported ({', '.join(names)}), so it cannot be forked",
+                "Name the app (umbel -A module worker), so that children can import it themselves",
+            )
+        logger.warning(
+            "Importing the app started threads (%s), which a fork does not copy: every child imports the app anew, "
+            "which takes longer and more memory. Start them in a worker_process_init handler instead.",
+            ", ".join(names),
+        )
+        self._spawning = True
+
+    def _receive(self) -> None:
+        try:
+            for message, _descriptor in self._channel.receive():
+                self._handle(message)
+        except ChannelClosed:
+            self._zygote_gone()
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        event = message["event"]
+        if event == "spawned":
+            self._pause = _FIRST_PAUSE
+            self._forked[message["pid"]] = message["child"]
+            self._announce(message["child"], message["pid"])
+        elif event == "exited":
+            self._forked.pop(message["pid"], None)
+            self._exited(message["child"], message["pid"], message["status"])
+        elif event == "refused":
+            self._note_threads(message["threads"])
+            self._retry(message["child"])
+        elif event == "loaded":
+            assert self._supervisor is not None
+            self._supervisor.app_loaded(self._loaded(message))
+            self._channel.send({"command": "options", "options": asdict(self._options)})
+            for number in list(self._starting):
+                self._retry(number)
+        elif event == "load-failed":
+            logger.error("Fork server cannot import the app: %s\n%s", message["message"], message["detail"])
+            self._channel.send({"command": "exit"})
+
+    def _retry(self, number: int) -> None:
+        """Starts a child again that the zygote refused or took with it."""
+        self._starting.pop(number).close()
+        self.spawn()
+
+    def _zygote_gone(self) -> None:
+        supervisor = self._supervisor
+        assert supervisor is not None
+        self._ready = False
+        supervisor.selector.unregister(self._channel)
+        self._channel.close()
+        how = self._zygote_end()
+        # Its children live on and are ours now.
+        self._own.update(self._forked)
+        self._forked.clear()
+        self.reap()
+        if self._closing:
+            return
+        if self._source.path is None:
+            supervisor.restart(f"the fork server (pid {self._zygote_pid}) ended: {how}")
+            return
+        logger.error("Fork server (pid %d) ended: %s; starting another", self._zygote_pid, how)
+        pause, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)
+        supervisor.call_later(0 if pause == _FIRST_PAUSE else pause, self._start_again)
+
+    def _start_again(self) -> None:
+        if self._closing or self._supervisor is None:
+            return
+        self._start_zygote()
+        self._supervisor.selector.register(self._channel, selectors.EVENT_READ, self._receive)
+        self._request_load()
+
+    def _zygote_end(self) -> str:
+        try:
+            _pid, status = os.waitpid(self._zygote_pid, 0)
+        except ChildProcessError:
+            return "unknown how"
+        return describe_status(status)
+
+    def _await_zygote(self) -> None:
+        """Waits for the zygote to end by itself, which it does once its handlers have run and its children ended."""
+        deadline = time.monotonic() + _GOODBYE
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._channel, selectors.EVENT_READ)
+            while (left := deadline - time.monotonic()) > 0:
+                if selector.select(left):
+                    for message, _descriptor in self._channel.receive():
+                        if message["event"] == "exited":
+                            self._exited(message["child"], message["pid"], message["status"])
+
+
+def interpreter() -> list[str]:
+    """This Python with the flags it was started with."""
+    return [sys.executable, *subprocess._args_from_interpreter_flags()]  # type: ignore[attr-defined]
+
+
+def describe_status(status: int) -> str:
+    """An exit status as from `os.waitpid`, in words."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exitcode {code}"
+    try:
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"signal {-code}"
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)

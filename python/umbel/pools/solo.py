@@ -1,0 +1,43 @@
+"""The solo pool: tasks run one by one in the thread that called `run`, the main thread as a rule.
+
+Debuggers, signal-based libraries and profilers work there; the supervisor's loop has a thread of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+from typing import TYPE_CHECKING
+
+from umbel.execution.tracer import Tracer
+from umbel.pools.child import JobLoop
+from umbel.pools.description import QueueChoice
+from umbel.pools.threads import InProcessPool
+
+if TYPE_CHECKING:
+    from umbel._native import ChildLink
+    from umbel.app import Umbel
+
+logger = logging.getLogger("umbel.worker")
+
+
+class SoloPool(InProcessPool):
+    """`-P solo`."""
+
+    name = "solo"
+
+    def __init__(self, app: Umbel, hostname: str, choice: QueueChoice | None = None) -> None:
+        super().__init__(app, hostname, choice)
+        self._links: queue.SimpleQueue[ChildLink | None] = queue.SimpleQueue()
+
+    def spawn(self) -> None:
+        self._links.put(self._open_link())
+
+    def run_tasks(self) -> None:
+        """Runs tasks in the calling thread until the pool is closed."""
+        tracer = Tracer(self._app, self._hostname)
+        while (link := self._links.get()) is not None:
+            JobLoop(tracer, link).run()
+
+    def close(self) -> None:
+        self._links.put(None)

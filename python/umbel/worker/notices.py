@@ -1,0 +1,72 @@
+"""What the engine tells, as log lines in Celery's words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+logger = logging.getLogger("umbel.worker")
+
+
+def log_notice(notice: tuple[Any, ...]) -> None:
+    """Logs one notice of the engine; unknown ones only when debugging."""
+    _LINES.get(notice[0], _unknown)(*notice)
+
+
+def _received(_kind: str, name: str, task_id: str, eta: float | None = None) -> None:
+    if eta is None:
+        logger.info("Task %s[%s] received", name, task_id)
+    else:
+        due = datetime.fromtimestamp(eta, timezone.utc).isoformat(" ", "milliseconds")
+        logger.info("Task %s[%s] received  ETA:[%s]", name, task_id, due)
+
+
+def _discarded(kind: str, name: str, task_id: str, detail: str = "") -> None:
+    logger.info("Discarding %s task: %s[%s]%s", kind, name, task_id, f" {detail}" if detail else "")
+
+
+def _dead(_kind: str, name: str, task_id: str, detail: str = "") -> None:
+    logger.error(
+        "Message %s[%s] went to the dead letters: %s (see: umbel dead list)", name or "?", task_id or "?", detail
+    )
+
+
+def _requeued(_kind: str, name: str, task_id: str, detail: str = "") -> None:
+    logger.warning("Task %s[%s] goes back to its queue: %s", name, task_id, detail)
+
+
+def _limit(_kind: str, which: str, name: str, task_id: str, seconds: float) -> None:
+    level = logging.ERROR if which == "hard" else logging.WARNING
+    logger.log(level, "%s time limit (%gs) exceeded for %s[%s]", which.capitalize(), seconds, name, task_id)
+
+
+def _connected(_kind: str, url: str) -> None:
+    logger.info("Connected to %s", url)
+
+
+def _disconnected(_kind: str, url: str, error: str, retry_in: float) -> None:
+    logger.error("Cannot reach %s: %s. Trying again in %.2f seconds...", url, error, retry_in)
+
+
+def _child_gone(_kind: str, child: int, pid: int | None, how: str, running: list[str]) -> None:
+    tasks = f" while it ran {', '.join(running)}" if running else ""
+    logger.log(logging.WARNING if running else logging.DEBUG, "Child %d (pid %s): %s%s", child, pid, how, tasks)
+
+
+def _unknown(*notice: Any) -> None:
+    logger.debug("%s", notice)
+
+
+_LINES: dict[str, Callable[..., None]] = {
+    "received": _received,
+    "revoked": _discarded,
+    "expired": _discarded,
+    "dead": _dead,
+    "requeued": _requeued,
+    "limit": _limit,
+    "connected": _connected,
+    "disconnected": _disconnected,
+    "child-gone": _child_gone,
+}

@@ -1,0 +1,105 @@
+"""What a worker is told on the command line or in its constructor; None leaves it to the app's settings."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from umbel.exceptions import ImproperlyConfigured
+from umbel.pools.cpu_count import usable_cpus
+from umbel.worker.paths import expand_path, node_name
+
+if TYPE_CHECKING:
+    from umbel._native import TaskDict
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """Times are seconds, memory is KiB. `concurrency` is how many tasks run at once."""
+
+    hostname: str | None = None
+    queues: Sequence[str] | None = None
+    exclude_queues: Sequence[str] = ()
+    concurrency: int | None = None
+    pool: str | None = None
+    loglevel: int = logging.WARNING
+    logfile: str | None = None
+    pidfile: str | None = None
+    color: bool | None = None
+    quiet: bool = False
+    max_tasks_per_child: int | None = None
+    max_memory_per_child: int | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    prefetch_multiplier: int | None = None
+    purge: bool = False
+
+    @property
+    def node(self) -> str:
+        """The node name with its host."""
+        return node_name(self.hostname, socket.gethostname())
+
+    @property
+    def expanded_logfile(self) -> str | None:
+        """Where the log goes, marks filled in."""
+        return expand_path(self.logfile, self.node) if self.logfile else None
+
+    def slots(self, settings: Mapping[str, Any], pool: str) -> int:
+        """How many tasks run at once."""
+        if pool == "solo":
+            return 1
+        wanted = self.concurrency if self.concurrency is not None else settings["worker_concurrency"]
+        if wanted in (None, 0, "auto"):
+            return usable_cpus()
+        try:
+            count = int(wanted)
+        except (TypeError, ValueError):
+            count = 0
+        if count < 1:
+            raise ImproperlyConfigured(f"Setting worker_concurrency takes a number from 1 on or 'auto', not {wanted!r}")
+        return count
+
+
+def task_table(tasks: Sequence[TaskDict], options: WorkerOptions, settings: Mapping[str, Any]) -> list[TaskDict]:
+    """The engine's task table: tasks without limits of their own get the worker's."""
+    hard = options.time_limit if options.time_limit is not None else settings["task_time_limit"]
+    soft = options.soft_time_limit if options.soft_time_limit is not None else settings["task_soft_time_limit"]
+    return [_with_limits(task, hard, soft) for task in tasks]
+
+
+def engine_options(
+    options: WorkerOptions, settings: Mapping[str, Any], accept: Sequence[str], queues: Sequence[str]
+) -> dict[str, Any]:
+    """Options of `umbel._native.Worker`; `accept` are MIME names."""
+    multiplier = options.prefetch_multiplier
+    found = {
+        "hostname": options.node,
+        "queues": list(queues),
+        "timezone": settings["timezone"],
+        "accept_content": list(accept),
+        "prefetch_multiplier": settings["worker_prefetch_multiplier"] if multiplier is None else multiplier,
+        "max_deliveries": settings["task_max_deliveries"],
+        "shutdown_timeout": settings["worker_shutdown_timeout"],
+        "result_expires": settings["result_expires"],
+        "result_serializer": settings["result_serializer"],
+        "result_compression": settings["result_compression"],
+        "max_message_bytes": settings["worker_max_message_bytes"],
+        "lease": settings["worker_lease"],
+        "broker_transport_options": settings["broker_transport_options"],
+        "result_backend_transport_options": settings["result_backend_transport_options"],
+    }
+    # Without a value the engine's own default holds; two of them mean something when they are None.
+    meaningful = ("shutdown_timeout", "max_deliveries", "result_expires")
+    return {name: value for name, value in found.items() if value is not None or name in meaningful}
+
+
+def _with_limits(task: TaskDict, hard: float | None, soft: float | None) -> TaskDict:
+    filled: TaskDict = {**task}
+    if filled.get("time_limit") is None:
+        filled["time_limit"] = hard
+    if filled.get("soft_time_limit") is None:
+        filled["soft_time_limit"] = soft
+    return filled

@@ -1,0 +1,236 @@
+"""The loop of a worker's main process: engine, pool and signals, through one selector."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from umbel.pools.base import Pool
+from umbel.pools.description import AppDescription
+from umbel.pools.prefork import describe_status
+from umbel.worker.notices import log_notice
+from umbel.worker.signal_inbox import SignalInbox
+from umbel.worker.spawn_guard import SpawnGuard
+
+if TYPE_CHECKING:
+    from umbel._native import TaskDict, Worker
+
+logger = logging.getLogger("umbel.worker")
+
+StopKind = Literal["warm", "cold"]
+#: How long after its own deadline a stopping engine is waited for (seconds).
+STOP_GRACE = 30.0
+
+
+class Supervisor:
+    """Runs until the engine has stopped.
+
+    Args:
+        to_table: Makes the engine's task table of a description.
+        shutdown_timeout: Of a warm stop, seconds; None waits for ever.
+        max_retries: Failed attempts in a row to reach the broker before giving up; None: for ever.
+        on_ready: Called once, when the broker has been reached.
+    """
+
+    def __init__(
+        self,
+        engine: Worker,
+        pool: Pool,
+        inbox: SignalInbox,
+        to_table: Callable[[AppDescription], Sequence[TaskDict]],
+        shutdown_timeout: float | None,
+        max_retries: int | None = None,
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.selector: selectors.BaseSelector = selectors.DefaultSelector()
+        self.restart_wanted = False
+        self._engine = engine
+        self._pool = pool
+        self._inbox = inbox
+        self._to_table = to_table
+        self._shutdown_timeout = shutdown_timeout
+        self._max_retries = max_retries
+        self._on_ready = on_ready
+        self._guard = SpawnGuard()
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._stopping: StopKind | None = None
+        self._stopped = False
+        self._ready = False
+        self._attempts = 0
+        self._status = 0
+        self._in_terminal = sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
+        self._handlers: dict[str, Callable[..., None]] = {
+            "spawn": self._on_spawn,
+            "child-gone": self._on_child_gone,
+            "retiring": self._on_retiring,
+            "connected": self._on_connected,
+            "disconnected": self._on_disconnected,
+            "stopped": self._on_stopped,
+        }
+
+    def run(self) -> int:
+        """Returns the exit status: 0 after a stop that was asked for."""
+        self.selector.register(self._engine, selectors.EVENT_READ, self._on_engine)
+        self.selector.register(self._inbox, selectors.EVENT_READ, self._on_signals)
+        try:
+            while not self._stopped:
+                for key, _events in self.selector.select(self._time_to_next()):
+                    key.data()
+                self._run_timers()
+        finally:
+            self.selector.close()
+        return self._status
+
+    def stop(self, kind: StopKind) -> None:
+        """Begins to stop, or makes a warm stop a cold one."""
+        if self._stopping in (kind, "cold"):
+            return
+        first = self._stopping is None
+        self._stopping = kind
+        logger.warning("worker: %s shutdown (MainProcess)", kind.capitalize())
+        if first:
+            self._pool.send_signal("worker_shutting_down")
+        self._engine.stop(kind)
+        if kind == "cold":
+            self.call_later(STOP_GRACE, self._give_up)
+        elif self._shutdown_timeout is not None:
+            self.call_later(self._shutdown_timeout + STOP_GRACE, self._give_up)
+
+    # --- what a pool asks for (`umbel.pools.base.Supervisor`) -----------------------------------------------------
+
+    def add_child(self, child_id: int, descriptor: int, pid: int | None, slots: int) -> None:
+        self._guard.born(child_id, time.monotonic())
+        logger.debug("Child %d started (pid %s)", child_id, pid)
+        self._engine.add_child(child_id, descriptor, pid, slots)
+
+    def child_exited(self, child_id: int, pid: int, status: int) -> None:
+        level = logging.ERROR if status and self._stopping is None else logging.DEBUG
+        logger.log(level, "Process 'ForkPoolWorker-%d' pid:%d exited with %r", child_id, pid, describe_status(status))
+
+    def app_loaded(self, description: AppDescription) -> None:
+        self._engine.set_tasks(self._to_table(description))
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        heapq.heappush(self._timers, (time.monotonic() + delay, next(self._order), callback))
+
+    def restart(self, reason: str) -> None:
+        logger.error("Restarting: %s", reason)
+        self.restart_wanted = True
+        self.stop("warm")
+
+    # --- the engine ----------------------------------------------------------------------------------------------
+
+    def _on_engine(self) -> None:
+        for notice in self._engine.drain():
+            handler = self._handlers.get(notice[0])
+            if handler is not None:
+                handler(*notice[1:])
+            else:
+                log_notice(notice)
+
+    def _on_spawn(self, count: int) -> None:
+        delay = self._guard.delay(time.monotonic())
+        for _ in range(count):
+            if delay:
+                self.call_later(delay, self._spawn)
+            else:
+                self._spawn()
+
+    def _spawn(self) -> None:
+        if self._stopping is None:
+            self._pool.spawn()
+
+    def _on_retiring(self, child_id: int) -> None:
+        logger.debug("Child %d is being replaced", child_id)
+
+    def _on_child_gone(self, child_id: int, pid: int | None, how: str, running: list[str]) -> None:
+        log_notice(("child-gone", child_id, pid, how, running))
+        worked = bool(running) or how in ("stopped", "time-limit")
+        pause = self._guard.died(child_id, worked, time.monotonic())
+        if pause and self._stopping is None:
+            logger.error(
+                "Children die as they start (the last one: %s); trying again in %g s. Their own output tells why: "
+                "look at worker_process_init handlers, and at memory limits.",
+                how,
+                pause,
+            )
+
+    def _on_connected(self, url: str) -> None:
+        self._attempts = 0
+        log_notice(("connected", url))
+        if not self._ready:
+            self._ready = True
+            self._pool.send_signal("worker_ready")
+            self._on_ready()
+
+    def _on_disconnected(self, url: str, error: str, retry_in: float) -> None:
+        self._attempts += 1
+        if self._max_retries is not None and self._attempts > self._max_retries and self._stopping is None:
+            logger.critical("Cannot reach %s after %d attempts: %s", url, self._attempts, error)
+            self._status = 1
+            self.stop("cold")
+            return
+        log_notice(("disconnected", url, error, retry_in))
+
+    def _on_stopped(self) -> None:
+        self._stopped = True
+
+    def _give_up(self) -> None:
+        if not self._stopped:
+            logger.critical("The engine did not stop in time; unfinished tasks return when their leases end")
+            self._status = 1
+            self._stopped = True
+
+    # --- signals and time ----------------------------------------------------------------------------------------
+
+    def _on_signals(self) -> None:
+        for number in self._inbox.take():
+            if number == getattr(signal, "SIGCHLD", None):
+                self._pool.reap()
+            else:
+                self._on_stop_signal(number)
+
+    def _on_stop_signal(self, number: int) -> None:
+        if number == getattr(signal, "SIGHUP", None):
+            # A terminal that was closed is no request for another worker.
+            self.restart_wanted = self.restart_wanted or (self._stopping is None and not self._in_terminal)
+            self.stop("warm")
+        elif self._stopping == "cold":
+            logger.critical("worker: told to stop for the third time: ending at once")
+            os._exit(1)
+        elif self._stopping == "warm" or _meaning(number) == "SIGQUIT":
+            self.stop("cold")
+        else:
+            if number == signal.SIGINT:
+                logger.warning("worker: Hitting Ctrl+C again will terminate all running tasks!")
+            self.stop("warm")
+
+    def _time_to_next(self) -> float | None:
+        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+
+    def _run_timers(self) -> None:
+        while self._timers and self._timers[0][0] <= time.monotonic():
+            heapq.heappop(self._timers)[2]()
+
+
+def _meaning(number: int) -> str:
+    """The signal's name; SIGTERM's after `REMAP_SIGTERM`."""
+    name = signal.Signals(number).name
+    return os.environ.get("REMAP_SIGTERM", name) if name == "SIGTERM" else name
+
+
+def retry_limit(settings: dict[str, Any]) -> int | None:
+    """How many failed attempts in a row a worker bears, of the settings about connection retries."""
+    if not settings["broker_connection_retry"]:
+        return 0
+    limit: int | None = settings["broker_connection_max_retries"]
+    return limit or None
