@@ -24,14 +24,14 @@ impl Malformed {
     }
 }
 
-/// Why something could not be read here: it is wrong, or it takes Python (pickle, yaml, lzma, codecs that an
-/// application registered).
+/// Why something could not be read or written here: it is wrong, or it takes Python (pickle, yaml, lzma, codecs that
+/// an application registered).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// No side can read it.
+    /// No side can read or write it.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// Python may be able to read it.
+    /// Python may be able to.
     #[error(transparent)]
     NeedsPython(#[from] NeedsPython),
 }
@@ -40,9 +40,9 @@ pub enum ReadError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NeedsPython {
     /// A serializer: its content type.
-    #[error("serializer {0:?} is read by Python only")]
+    #[error("serializer {0:?} is for Python only")]
     Serializer(String),
     /// A compression codec: its name or content type.
-    #[error("compression {0:?} is read by Python only")]
+    #[error("compression {0:?} is for Python only")]
     Compression(String),
 }

@@ -2,7 +2,8 @@
 //!
 //! Everything that travels between a producer, a worker, a monitor and a result reader is named here
 //! and encoded or decoded here, from buffers and never from sockets. Bytes off the wire never panic:
-//! every parser returns a [`Malformed`] that says what was wrong and where.
+//! every parser returns a [`Malformed`] that says what was wrong and where, and formats that take Python
+//! (pickle, yaml) say so in a [`NeedsPython`].
 
 pub mod base64;
 pub mod body;

@@ -1,6 +1,17 @@
 //! Result records as Celery stores them.
 
+mod compressed;
+mod exception;
+mod keys;
+mod record;
+pub mod states;
+
 use std::time::Duration;
+
+pub use compressed::{compress, is_compressed, unpack};
+pub use exception::ExceptionRecord;
+pub use keys::Keys;
+pub use record::{Extended, Record};
 
 /// One record to be written to the result store.
 #[derive(Debug, Clone, PartialEq)]
