@@ -1,0 +1,117 @@
+"""The loop of a child: it runs jobs, retires at its limits, and is interrupted only by a limit of its own job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from umbel.exceptions import SoftTimeLimitExceeded
+from umbel.pools.child import JobLoop
+
+if TYPE_CHECKING:
+    from umbel._native import ChildLink
+
+
+class Job:
+    def __init__(self, id: str) -> None:
+        self.id = id
+
+
+class Link:
+    """Hands out jobs; after `retire` only what was handed out counts."""
+
+    def __init__(self, count: int) -> None:
+        self.jobs = [Job(f"job-{number}") for number in range(count)]
+        self.retired = False
+        self.flushed = False
+        self.limited: str | None = None
+
+    def next(self, timeout: float | None = None) -> Job | None:
+        return self.jobs.pop(0) if self.jobs and not self.retired else None
+
+    def retire(self) -> None:
+        self.retired = True
+
+    def flush(self) -> None:
+        self.flushed = True
+
+    def soft_limit_job(self) -> str | None:
+        limited, self.limited = self.limited, None
+        return limited
+
+
+class Recorder:
+    def __init__(self, during: Any = None) -> None:
+        self.ran: list[str] = []
+        self.during = during
+
+    def run(self, job: Any, link: Any) -> None:
+        self.ran.append(job.id)
+        if self.during is not None:
+            self.during(job, link)
+
+
+def loop_over(link: Link, tracer: Recorder, **options: Any) -> JobLoop:
+    return JobLoop(tracer, cast("ChildLink", link), **options)
+
+
+def test_runs_all_jobs_and_flushes() -> None:
+    link, tracer = Link(3), Recorder()
+    loop = loop_over(link, tracer)
+    loop.run()
+    assert tracer.ran == ["job-0", "job-1", "job-2"]
+    assert loop.finished == 3
+    assert link.flushed
+    assert not link.retired
+
+
+def test_retires_after_its_number_of_tasks() -> None:
+    link, tracer = Link(5), Recorder()
+    loop_over(link, tracer, max_tasks=2).run()
+    assert tracer.ran == ["job-0", "job-1"]
+    assert link.retired
+    assert link.flushed
+
+
+def test_retires_when_it_holds_too_much_memory_after_a_task() -> None:
+    sizes = iter([100, 300, 200])
+    link, tracer = Link(5), Recorder()
+    loop_over(link, tracer, max_memory=250, memory=lambda: next(sizes)).run()
+    assert tracer.ran == ["job-0", "job-1"]
+    assert link.retired
+
+
+def test_a_soft_limit_interrupts_the_job_it_is_for() -> None:
+    def task(job: Any, link: Any) -> None:
+        link.limited = "job-0"
+        with pytest.raises(SoftTimeLimitExceeded):
+            loop.on_soft_limit()
+
+    link = Link(1)
+    loop = loop_over(link, Recorder(task))
+    loop.run()
+    assert loop.finished == 1
+
+
+def test_a_soft_limit_of_another_job_or_of_none_interrupts_nothing() -> None:
+    def task(_job: Any, link: Any) -> None:
+        link.limited = "another"
+        loop.on_soft_limit()
+        loop.on_soft_limit()
+
+    link = Link(1)
+    loop = loop_over(link, Recorder(task))
+    loop.run()
+    loop.on_soft_limit()
+    assert loop.finished == 1
+
+
+def test_a_soft_limit_just_after_the_outcome_does_not_end_the_child() -> None:
+    def task(_job: Any, _link: Any) -> None:
+        raise SoftTimeLimitExceeded
+
+    link = Link(2)
+    loop = loop_over(link, Recorder(task))
+    loop.run()
+    assert loop.finished == 2
