@@ -10,7 +10,7 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 export CARGO_TERM_COLOR ?= auto
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help quickstart test test-rust test-python lint fmt services services-stop wheel develop clean
+.PHONY: help quickstart test test-rust test-python lint fmt bench services services-stop wheel develop clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,15 +35,18 @@ test-python: $(VENV)/.installed-dev services-install ## Run the Python tests and
 lint: $(VENV)/.installed-dev ## Check format, lints and types
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
-	$(BIN)/ruff format --check python tests examples
-	$(BIN)/ruff check python tests examples
+	$(BIN)/ruff format --check python tests examples benches
+	$(BIN)/ruff check python tests examples benches
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 fmt: $(VENV)/.ready ## Format the code
 	cargo fmt --all
-	$(BIN)/ruff format python tests examples
-	$(BIN)/ruff check --fix --quiet python tests examples || true
+	$(BIN)/ruff format python tests examples benches
+	$(BIN)/ruff check --fix --quiet python tests examples benches || true
+
+bench: $(VENV)/.ready $(VENV)/.installed-release services-install ## Measure Umbel beside Celery (BENCH_ARGS="--rounds 5 ...")
+	$(BIN)/python -m benches.run $(BENCH_ARGS)
 
 develop: $(VENV)/.installed-dev ## Build the extension for development and install the package into .venv
 

@@ -1,0 +1,1 @@
+"""The same tasks, once for each library."""
