@@ -2,6 +2,8 @@
 
 pub mod backend;
 pub mod memory;
+pub mod redis;
 
 pub use backend::{Backend, ListenerWaker, ResultListener, ResultStore};
 pub use memory::MemoryBackend;
+pub use redis::RedisBackend;

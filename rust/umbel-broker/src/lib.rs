@@ -5,6 +5,7 @@ pub mod clock;
 pub mod error;
 pub mod memory;
 pub mod queue;
+pub mod redis;
 pub mod url;
 
 pub use broker::{
@@ -14,4 +15,5 @@ pub use broker::{
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{BrokerError, NextStep, Result};
 pub use memory::MemoryBroker;
+pub use redis::{RedisBroker, RedisOptions};
 pub use url::{TransportOptions, open};

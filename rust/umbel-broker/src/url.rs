@@ -59,8 +59,8 @@ impl Engine {
 pub fn open(url: &str, options: &TransportOptions, clock: Arc<dyn Clock>) -> Result<Arc<dyn Broker>> {
     match Engine::of(url, "broker_url")? {
         Engine::Memory => Ok(Arc::new(MemoryBroker::named(memory_name(url), clock))),
-        Engine::Sqlite | Engine::Redis => {
-            let _ = options;
+        Engine::Redis => Ok(Arc::new(crate::redis::RedisBroker::from_url(url, options)?)),
+        Engine::Sqlite => {
             Err(BrokerError::Config { setting: "broker_url".to_owned(), detail: "not linked".to_owned() })
         }
     }

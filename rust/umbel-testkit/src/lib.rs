@@ -1,3 +1,4 @@
 //! Conformance suites, the simulator and servers for tests.
 
 pub mod conformance;
+pub mod servers;

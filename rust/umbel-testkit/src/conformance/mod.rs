@@ -7,6 +7,8 @@
 //! umbel_testkit::backend_conformance!(MyFixture::start);
 //! umbel_testkit::same_store_conformance!(MyFixture::start);
 //! ```
+//!
+//! Where a server may be missing, `optional MyFixture::start` takes a function that returns an `Option`.
 
 pub mod backend;
 pub mod broker;
@@ -20,7 +22,17 @@ pub use fixture::{BackendFixture, BrokerFixture};
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_tests {
-    ($make:expr, $module:ident, [$($case:ident,)+]) => {
+    ([optional $make:expr], $module:ident, [$($case:ident,)+]) => {
+        $(
+            #[test]
+            fn $case() {
+                if let Some(fixture) = $make() {
+                    $crate::conformance::$module::$case(&fixture);
+                }
+            }
+        )+
+    };
+    ([$make:expr], $module:ident, [$($case:ident,)+]) => {
         $(
             #[test]
             fn $case() {

@@ -127,6 +127,11 @@ pub(super) fn names(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{prefix}{number}")).collect()
 }
 
+/// A record that tells its state, for stores that look for it there.
+pub(super) fn recorded(state: &str) -> String {
+    format!(r#"{{"status": "{state}", "result": null}}"#)
+}
+
 pub(super) fn write(task_id: &str, state: &str, record: &str) -> ResultWrite {
     ResultWrite {
         task_id: task_id.to_owned(),

@@ -22,9 +22,9 @@ pub use settling::*;
 /// [`BrokerFixture`](crate::conformance::BrokerFixture).
 #[macro_export]
 macro_rules! broker_conformance {
-    ($make:expr) => {
+    ($($make:tt)+) => {
         $crate::conformance_tests!(
-            $make,
+            [$($make)+],
             broker,
             [
                 direct_compares_keys,

@@ -1,0 +1,354 @@
+//! Settling: each delivery's end with its results and follow-up messages as one step of a script.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use umbel_protocol::{ResultWrite, Timestamp};
+use uuid::Uuid;
+
+use super::fetching::Due;
+use super::{BATCH, RedisConsumer};
+use crate::broker::{Disposition, Exchanged, Outgoing, Settlement, Tag};
+use crate::clock::{Clock, SystemClock};
+use crate::error::{BrokerError, Result};
+use crate::redis::options::ResultLayout;
+use crate::redis::publisher::encode;
+use crate::redis::wire::{Command, Pipeline, Value};
+use crate::redis::{known, record, scripts};
+
+/// Bytes of one script call, beyond which the next settlement goes into another.
+const CALL_BYTES: usize = 1024 * 1024;
+
+/// Keys that `settle.lua` has in fixed places.
+const FIXED_KEYS: usize = 6;
+
+/// One script call under construction.
+struct Call {
+    keys: Vec<String>,
+    lists: HashMap<String, usize>,
+    arguments: Command,
+    /// Which settlements it ends, as indexes into the batch.
+    members: Vec<usize>,
+    /// How many results and messages it writes besides.
+    weight: usize,
+}
+
+impl Call {
+    fn new() -> Self {
+        Self {
+            keys: Vec::new(),
+            lists: HashMap::new(),
+            arguments: Command::default(),
+            members: Vec::new(),
+            weight: 0,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.members.len() >= BATCH || self.weight >= 4 * BATCH || self.arguments.len() > CALL_BYTES
+    }
+
+    /// The place of a list in KEYS.
+    fn list(&mut self, key: String) -> usize {
+        if let Some(place) = self.lists.get(&key) {
+            return *place;
+        }
+        let place = self.key(key.clone());
+        self.lists.insert(key, place);
+        place
+    }
+
+    fn key(&mut self, key: String) -> usize {
+        self.keys.push(key);
+        self.keys.len() + FIXED_KEYS
+    }
+
+    fn push(&mut self, argument: impl AsRef<[u8]>) {
+        self.arguments.push(argument);
+    }
+}
+
+/// What is known before the scripts run: records of messages that move, stored results that must be judged.
+#[derive(Default)]
+struct Known {
+    records: HashMap<Arc<str>, Vec<u8>>,
+    results: HashMap<String, Vec<u8>>,
+}
+
+impl RedisConsumer {
+    /// [`crate::Consumer::exchange`].
+    pub(super) fn settle_and_fetch(&mut self, settlements: &[Settlement], want: usize) -> Result<Exchanged> {
+        self.connection()?;
+        self.check(settlements)?;
+        let mut known = Known { records: self.read_records(settlements)?, ..Known::default() };
+        let missing = want.saturating_sub(self.ready.len());
+        let (lost, due) = self.round(settlements, &mut known, missing)?;
+        self.settled.clear();
+        self.note_delays(settlements);
+        if due.is_now() {
+            self.release_due(due.now)?;
+            self.fetch_more(want)?;
+        }
+        let deliveries = self.ready.drain(..want.min(self.ready.len())).collect();
+        Ok(Exchanged { deliveries, lost, next_due: self.next_due })
+    }
+
+    fn check(&mut self, settlements: &[Settlement]) -> Result<()> {
+        if !self.worker.stores_results && settlements.iter().any(|settlement| !settlement.results.is_empty()) {
+            return Err(BrokerError::results_not_stored());
+        }
+        let follow_ups = settlements.iter().flat_map(|settlement| &settlement.publish);
+        match &mut self.connection {
+            Some(connection) => self.router.prepare(connection, follow_ups.map(|outgoing| &outgoing.destination)),
+            None => Ok(()),
+        }
+    }
+
+    /// The unacked records of messages that go somewhere: only acknowledgements do without.
+    fn read_records(&mut self, settlements: &[Settlement]) -> Result<HashMap<Arc<str>, Vec<u8>>> {
+        let moving = settlements.iter().filter(|settlement| settlement.disposition != Disposition::Ack);
+        let tags: Vec<Arc<str>> = moving.filter_map(|settlement| Some(settlement.tag.as_ref()?.0.clone())).collect();
+        let records = self.records_of(tags.iter().map(|tag| &**tag))?;
+        Ok(tags.into_iter().zip(records).filter_map(|(tag, record)| Some((tag, record?))).collect())
+    }
+
+    /// Unacked records by tag, in pages.
+    pub(super) fn records_of<'a>(&mut self, tags: impl Iterator<Item = &'a str>) -> Result<Vec<Option<Vec<u8>>>> {
+        let tags: Vec<&str> = tags.collect();
+        let mut found = Vec::with_capacity(tags.len());
+        for page in tags.chunks(BATCH) {
+            let call = Command::new("HMGET").arg(&self.keys.unacked).args(page);
+            let records = self.connection()?.query(&call)?.into_elements();
+            found.extend(records.into_iter().map(|record| match record {
+                Value::Data(record) => Some(record),
+                _ => None,
+            }));
+        }
+        Ok(found)
+    }
+
+    /// Settles all and fetches: one round trip, and another for each time a stored result must be read first.
+    fn round(&mut self, settlements: &[Settlement], known: &mut Known, want: usize) -> Result<(Vec<Tag>, Due)> {
+        let mut open: Vec<usize> = (0..settlements.len()).collect();
+        let (mut lost, mut want, mut due) = (Vec::new(), want, Due::default());
+        loop {
+            let calls = self.settle_calls(settlements, &open, known)?;
+            let first = self.sequence;
+            let fetches = self.fetch_calls(want)?;
+            let mut pipeline = Pipeline::default();
+            for call in &calls {
+                pipeline.add(&self.finish_call(call)?);
+            }
+            fetches.iter().for_each(|fetch| pipeline.add(fetch));
+            let mut replies = if pipeline.is_empty() { Vec::new() } else { self.connection()?.run(&pipeline)? };
+            let fetched = replies.split_off(calls.len());
+            let outcome = self.settled(settlements, &calls, replies, &mut lost);
+            if !fetched.is_empty() {
+                due = self.fetched(fetched, first)?;
+            }
+            open = outcome?;
+            if open.is_empty() {
+                return Ok((lost, due));
+            }
+            want = 0;
+            self.read_results(settlements, &open, known)?;
+        }
+    }
+
+    fn fetch_more(&mut self, want: usize) -> Result<()> {
+        let missing = want.saturating_sub(self.ready.len());
+        let first = self.sequence;
+        let mut pipeline = Pipeline::default();
+        for call in self.fetch_calls(missing)? {
+            pipeline.add(&call);
+        }
+        if pipeline.is_empty() {
+            return Ok(());
+        }
+        let replies = self.connection()?.run(&pipeline)?;
+        self.fetched(replies, first).map(drop)
+    }
+
+    fn settle_calls(&mut self, settlements: &[Settlement], open: &[usize], known: &Known) -> Result<Vec<Call>> {
+        let now = SystemClock.now();
+        let mut calls: Vec<Call> = Vec::new();
+        for &index in open {
+            if calls.last().is_none_or(Call::is_full) {
+                calls.push(Call::new());
+            }
+            let Some(call) = calls.last_mut() else { continue };
+            self.write_settlement(call, &settlements[index], known, now)?;
+            call.members.push(index);
+        }
+        Ok(calls)
+    }
+
+    fn finish_call(&mut self, call: &Call) -> Result<Command> {
+        let keys = self.keys.clone();
+        let (result_db, own_db) = match self.options.results.db {
+            Some(db) if db != self.options.db => (db.to_string(), self.options.db.to_string()),
+            _ => (String::new(), String::new()),
+        };
+        let script = self.connection()?.script(&scripts::SETTLE)?.number(FIXED_KEYS + call.keys.len());
+        let script = script.args([&keys.unacked, &keys.unacked_index, &keys.delayed, &keys.delayed_messages]);
+        let script = script.args([&keys.dead, &keys.dead_messages]).args(&call.keys);
+        Ok(script.arg(result_db).arg(own_db).append(&call.arguments))
+    }
+
+    fn write_settlement(&self, call: &mut Call, settlement: &Settlement, known: &Known, now: Timestamp) -> Result<()> {
+        call.push(settlement.tag.as_ref().map_or("", |tag| &tag.0));
+        self.write_disposition(call, settlement, known);
+        call.arguments.push(settlement.results.len().to_string());
+        for result in &settlement.results {
+            write_result(call, result, &self.options.results, &known.results);
+        }
+        let mut copies = Vec::new();
+        for outgoing in &settlement.publish {
+            copies.extend(self.router.queues(&outgoing.destination)?.into_iter().map(|queue| (queue, outgoing)));
+        }
+        call.arguments.push(copies.len().to_string());
+        for (queue, outgoing) in copies {
+            self.write_follow_up(call, &queue, outgoing, now);
+        }
+        call.weight += settlement.results.len() + settlement.publish.len();
+        Ok(())
+    }
+
+    fn write_disposition(&self, call: &mut Call, settlement: &Settlement, known: &Known) {
+        let record = settlement.tag.as_ref().and_then(|tag| known.records.get(&tag.0));
+        // Without a record the tag is not held, and the script says so whatever is asked.
+        let Some((envelope, queue)) = record.and_then(|record| record::split_own(record)) else {
+            return call.push("ack");
+        };
+        let (keys, limits) = (&self.keys, &self.options.limits);
+        match &settlement.disposition {
+            Disposition::Ack => call.push("ack"),
+            Disposition::Requeue { front, failed } => {
+                let returned = record::returned(envelope, &queue, *failed, keys, limits);
+                let place = call.list(keys.list(&returned.list));
+                call.push(if *front { "front" } else { "back" });
+                call.push(place.to_string());
+                call.push(returned.envelope);
+            }
+            Disposition::Delay { until } => {
+                write_delay(call, &record::list_name(envelope, &queue, keys, limits), *until, envelope);
+            }
+            Disposition::Dead(reason) => {
+                call.push("dead");
+                call.push(Uuid::new_v4().to_string());
+                call.push(record::dead_record(&queue, reason, envelope));
+            }
+        }
+    }
+
+    fn write_follow_up(&self, call: &mut Call, queue: &str, outgoing: &Outgoing, now: Timestamp) {
+        let list = self.keys.list_name(queue, outgoing.message.properties.priority);
+        let envelope = encode(outgoing);
+        match outgoing.eta {
+            Some(until) if until > now => write_delay(call, &list, until, &envelope),
+            _ => {
+                let place = call.list(self.keys.list(&list));
+                call.push("list");
+                call.push(place.to_string());
+                call.push(envelope);
+            }
+        }
+    }
+
+    /// Takes the replies in; returns the settlements that must be asked again.
+    fn settled(
+        &mut self,
+        settlements: &[Settlement],
+        calls: &[Call],
+        replies: Vec<Value>,
+        lost: &mut Vec<Tag>,
+    ) -> Result<Vec<usize>> {
+        let (mut ask, mut failure) = (Vec::new(), None);
+        for (call, reply) in calls.iter().zip(replies) {
+            let outcomes = match self.connection()?.accept(reply) {
+                Ok(value) => value.into_elements(),
+                Err(error) => {
+                    failure = failure.or(Some(error));
+                    continue;
+                }
+            };
+            for (&index, outcome) in call.members.iter().zip(outcomes) {
+                match (outcome.as_int(), &settlements[index].tag) {
+                    (None, _) => ask.push(index),
+                    (Some(0), Some(tag)) => {
+                        self.held.remove(&tag.0);
+                        if !self.settled.contains(&tag.0) {
+                            lost.push(tag.clone());
+                        }
+                    }
+                    (Some(_), Some(tag)) => {
+                        self.held.remove(&tag.0);
+                        self.settled.insert(tag.0.clone());
+                    }
+                    (Some(_), None) => {}
+                }
+            }
+        }
+        failure.map_or(Ok(ask), Err)
+    }
+
+    /// Reads the stored results that the script could not judge.
+    fn read_results(&mut self, settlements: &[Settlement], open: &[usize], known: &mut Known) -> Result<()> {
+        let results = open.iter().flat_map(|index| &settlements[*index].results);
+        let keys: Vec<String> = results.map(|result| result_key(&self.options.results, &result.task_id)).collect();
+        let other_db = self.options.results.db.filter(|db| *db != self.options.db);
+        let mut pipeline = Pipeline::default();
+        if let Some(db) = other_db {
+            pipeline.add(&Command::new("SELECT").number(db));
+        }
+        pipeline.add(&Command::new("MGET").args(&keys));
+        if other_db.is_some() {
+            pipeline.add(&Command::new("SELECT").number(self.options.db));
+        }
+        let mut records = Vec::new();
+        for reply in self.connection()?.run(&pipeline)? {
+            if let value @ Value::Array(_) = self.connection()?.accept(reply)? {
+                records = value.into_elements();
+            }
+        }
+        let limits = self.options.limits;
+        for (key, record) in keys.into_iter().zip(records) {
+            if let Value::Data(record) = record {
+                known.results.insert(key, known::judgement(&record, &limits));
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers when to look again for what was just delayed, where no fetch has told.
+    fn note_delays(&mut self, settlements: &[Settlement]) {
+        let follow_ups = settlements.iter().flat_map(|settlement| &settlement.publish);
+        let moved = settlements.iter().filter_map(|settlement| match settlement.disposition {
+            Disposition::Delay { until } => Some(until),
+            _ => None,
+        });
+        let earliest = moved.chain(follow_ups.filter_map(|outgoing| outgoing.eta)).min();
+        self.next_due = [self.next_due, earliest].into_iter().flatten().min();
+    }
+}
+
+fn write_delay(call: &mut Call, list: &str, until: Timestamp, envelope: &[u8]) {
+    call.push("delay");
+    call.push(format!("{:.6}", until.as_seconds()));
+    call.push(record::delayed_id(list));
+    call.push(envelope);
+}
+
+fn write_result(call: &mut Call, result: &ResultWrite, layout: &ResultLayout, known: &HashMap<String, Vec<u8>>) {
+    let key = result_key(layout, &result.task_id);
+    let judged = known.get(&key).cloned().unwrap_or_default();
+    let place = call.key(key);
+    call.push(place.to_string());
+    call.push(result.expires.map_or_else(String::new, known::milliseconds));
+    call.push(judged);
+    call.push(&result.record);
+}
+
+fn result_key(layout: &ResultLayout, task_id: &str) -> String {
+    known::result_key(&layout.prefix, task_id)
+}

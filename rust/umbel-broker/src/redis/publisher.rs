@@ -1,0 +1,117 @@
+//! Publishing: one write for a batch, `LPUSH` with all messages that follow each other into the same list.
+
+use std::sync::Arc;
+
+use umbel_protocol::{Destination, Message, envelope};
+use uuid::Uuid;
+
+use super::keys::Keys;
+use super::link::Link;
+use super::options::RedisOptions;
+use super::router::Router;
+use super::wire::{Command, Connection, Pipeline, Protocol};
+use crate::broker::{ExchangeKind, Outgoing, Publisher};
+use crate::error::Result;
+
+/// Messages of one `LPUSH`, and bytes of one write: beyond these other clients would wait noticeably for the server.
+const PUSH_MESSAGES: usize = 256;
+const PUSH_BYTES: usize = 256 * 1024;
+const WRITE_BYTES: usize = 1024 * 1024;
+
+/// A connection to publish on; a broken one is replaced at the next call.
+pub(super) struct RedisPublisher {
+    link: Link,
+    keys: Arc<Keys>,
+    router: Router,
+}
+
+impl RedisPublisher {
+    pub(super) fn open(options: Arc<RedisOptions>, keys: Arc<Keys>) -> Result<Self> {
+        let link = Link::open(options, Protocol::Resp2)?;
+        Ok(Self { link, router: Router::new(keys.clone()), keys })
+    }
+}
+
+impl Publisher for RedisPublisher {
+    fn publish(&mut self, batch: &[Outgoing]) -> Result<()> {
+        let connection = self.link.connection()?;
+        self.router.prepare(connection, batch.iter().map(|outgoing| &outgoing.destination))?;
+        let mut pushes = Pushes::new(connection);
+        for outgoing in batch {
+            for queue in self.router.queues(&outgoing.destination)? {
+                let list = self.keys.list_name(&queue, outgoing.message.properties.priority);
+                pushes.add(&self.keys.list(&list), &encode(outgoing))?;
+            }
+        }
+        pushes.finish()
+    }
+
+    fn bind(&mut self, queue: &str, destination: &Destination, kind: ExchangeKind) -> Result<()> {
+        self.router.bind(self.link.connection()?, queue, destination, kind)
+    }
+}
+
+/// The envelope of a message on its way out, under a delivery tag of its own.
+pub(super) fn encode(outgoing: &Outgoing) -> Vec<u8> {
+    let message = &outgoing.message;
+    let tag = Uuid::new_v4().to_string();
+    if message.properties.destination == outgoing.destination {
+        return envelope::encode(message, &tag);
+    }
+    let mut addressed = Message::clone(message);
+    addressed.properties.destination = outgoing.destination.clone();
+    envelope::encode(&addressed, &tag)
+}
+
+/// Gathers messages into `LPUSH` commands and those into writes.
+struct Pushes<'a> {
+    connection: &'a mut Connection,
+    pipeline: Pipeline,
+    bytes: usize,
+    list: String,
+    push: Command,
+    messages: usize,
+}
+
+impl<'a> Pushes<'a> {
+    fn new(connection: &'a mut Connection) -> Self {
+        let (pipeline, push) = (Pipeline::default(), Command::default());
+        Self { connection, pipeline, bytes: 0, list: String::new(), push, messages: 0 }
+    }
+
+    fn add(&mut self, list: &str, envelope: &[u8]) -> Result<()> {
+        let full = self.messages == PUSH_MESSAGES || self.push.len() + envelope.len() > PUSH_BYTES;
+        if self.messages > 0 && (full || self.list != list) {
+            self.end_push()?;
+        }
+        if self.messages == 0 {
+            list.clone_into(&mut self.list);
+            self.push = Command::new("LPUSH").arg(list);
+        }
+        self.push.push(envelope);
+        self.messages += 1;
+        Ok(())
+    }
+
+    fn end_push(&mut self) -> Result<()> {
+        self.bytes += self.push.len();
+        self.pipeline.add(&self.push);
+        self.messages = 0;
+        if self.bytes >= WRITE_BYTES { self.write() } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> Result<()> {
+        self.bytes = 0;
+        for reply in self.connection.run(&std::mem::take(&mut self.pipeline))? {
+            self.connection.accept(reply)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<()> {
+        if self.messages > 0 {
+            self.end_push()?;
+        }
+        if self.pipeline.is_empty() { Ok(()) } else { self.write() }
+    }
+}

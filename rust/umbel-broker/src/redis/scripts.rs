@@ -1,0 +1,25 @@
+//! The Lua scripts, each in its own file with its contract on top.
+
+use super::wire::Script;
+
+macro_rules! script {
+    ($constant:ident, $name:literal $(, after $before:literal)?) => {
+        pub(crate) static $constant: Script = Script {
+            name: $name,
+            source: concat!($(include_str!(concat!("scripts/", $before, ".lua")), "\n",)? include_str!(concat!("scripts/", $name, ".lua"))),
+        };
+    };
+}
+
+script!(FETCH, "fetch");
+script!(SETTLE, "settle", after "final");
+script!(GIVE_BACK, "give_back");
+script!(HEARTBEAT, "heartbeat");
+script!(TAKE_OVER, "take_over");
+script!(LEAVE, "leave");
+script!(RELEASE, "release");
+script!(REPLAY, "replay");
+
+/// Writes result records; for result stores.
+pub static STORE: Script =
+    Script { name: "store", source: concat!(include_str!("scripts/final.lua"), "\n", include_str!("scripts/store.lua")) };

@@ -1,0 +1,14 @@
+-- Removes a worker from the register: itself when it stops, or another whose messages have all been returned.
+--
+-- KEYS[1] heartbeat of the worker   KEYS[2] workers (zset)
+-- ARGV[1] worker id                 ARGV[2] its epoch when it stops by itself, '' when it fell silent
+--
+-- Returns 1, or 0 when the worker is alive after all.
+
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[2] then
+  return 0
+end
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+return 1

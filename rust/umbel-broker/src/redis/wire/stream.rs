@@ -1,0 +1,225 @@
+//! The socket under a connection, buffered for reading, and waiting on it together with a waker.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::set_socket_keepalive;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use super::reply::Source;
+use crate::redis::options::Endpoint;
+
+/// Bytes asked of the socket at once.
+const READ_SIZE: usize = 64 * 1024;
+
+/// What ended a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ready {
+    /// The server sent something (or closed).
+    Data,
+    /// The waker's descriptor is readable.
+    Woken,
+    /// Neither, in time.
+    Timeout,
+}
+
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+/// A connected socket with its read buffer.
+pub(super) struct Stream {
+    socket: Socket,
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+/// How a socket is opened.
+pub(super) struct StreamSettings<'a> {
+    /// `None` for plain text.
+    pub(super) tls: Option<&'a Arc<ClientConfig>>,
+    /// For each address of the host.
+    pub(super) connect_timeout: Duration,
+    /// For each read and write.
+    pub(super) timeout: Duration,
+    /// Whether the kernel probes an idle peer.
+    pub(super) keepalive: bool,
+}
+
+impl Stream {
+    /// Connects to `endpoint`; with TLS the handshake happens at the first write.
+    pub(super) fn connect(endpoint: &Endpoint, settings: &StreamSettings<'_>) -> io::Result<Self> {
+        let timeout = Some(settings.timeout);
+        let socket = match endpoint {
+            Endpoint::Unix(path) => {
+                let socket = UnixStream::connect(path)?;
+                socket.set_read_timeout(timeout)?;
+                socket.set_write_timeout(timeout)?;
+                Socket::Unix(socket)
+            }
+            Endpoint::Tcp { host, port } => {
+                let socket = connect_tcp(host, *port, settings.connect_timeout)?;
+                socket.set_nodelay(true)?;
+                socket.set_read_timeout(timeout)?;
+                socket.set_write_timeout(timeout)?;
+                set_socket_keepalive(&socket, settings.keepalive)?;
+                match settings.tls {
+                    None => Socket::Tcp(socket),
+                    Some(config) => Socket::Tls(Box::new(start_tls(host, socket, config)?)),
+                }
+            }
+        };
+        Ok(Self { socket, buffer: vec![0; READ_SIZE].into_boxed_slice(), start: 0, end: 0 })
+    }
+
+    pub(super) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.socket {
+            Socket::Tcp(socket) => socket.write_all(bytes),
+            Socket::Unix(socket) => socket.write_all(bytes),
+            Socket::Tls(socket) => socket.write_all(bytes).and_then(|()| socket.flush()),
+        }
+    }
+
+    /// Waits until there is something to read, `waker` is readable or `timeout` has passed.
+    pub(super) fn wait(&mut self, timeout: Duration, waker: Option<BorrowedFd<'_>>) -> io::Result<Ready> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if self.start < self.end || self.has_plaintext()? {
+                return Ok(Ready::Data);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match poll_both(self.descriptor(), waker, left)? {
+                // Readable may mean a TLS record that holds no data of ours: take it in and look again.
+                Some(Ready::Data) => match &mut self.socket {
+                    Socket::Tls(tls) => {
+                        if tls.conn.read_tls(&mut tls.sock)? == 0 {
+                            return Ok(Ready::Data);
+                        }
+                    }
+                    _ => return Ok(Ready::Data),
+                },
+                Some(ended) => return Ok(ended),
+                None => {}
+            }
+        }
+    }
+
+    fn has_plaintext(&mut self) -> io::Result<bool> {
+        let Socket::Tls(tls) = &mut self.socket else { return Ok(false) };
+        let state = tls.conn.process_new_packets().map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        Ok(state.plaintext_bytes_to_read() > 0 || state.peer_has_closed())
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.as_fd(),
+            Socket::Unix(socket) => socket.as_fd(),
+            Socket::Tls(socket) => socket.sock.as_fd(),
+        }
+    }
+
+    fn read_socket(socket: &mut Socket, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = match socket {
+                Socket::Tcp(socket) => socket.read(into),
+                Socket::Unix(socket) => socket.read(into),
+                Socket::Tls(socket) => socket.read(into),
+            };
+            match read {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        self.start = 0;
+        self.end = 0;
+        self.end = Self::read_socket(&mut self.socket, &mut self.buffer)?;
+        Ok(())
+    }
+}
+
+impl Source for Stream {
+    fn line(&mut self, line: &mut Vec<u8>, limit: usize) -> io::Result<()> {
+        loop {
+            if self.start == self.end {
+                self.fill()?;
+            }
+            let available = &self.buffer[self.start..self.end];
+            let newline = available.iter().position(|byte| *byte == b'\n');
+            let taken = newline.map_or(available.len(), |at| at + 1);
+            line.extend_from_slice(&available[..taken]);
+            self.start += taken;
+            if line.len() > limit {
+                return Err(io::Error::new(ErrorKind::InvalidData, "the server sent a line without end"));
+            }
+            if newline.is_some() && line.ends_with(b"\r\n") {
+                line.truncate(line.len() - 2);
+                return Ok(());
+            }
+        }
+    }
+
+    fn exact(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        let buffered = length.min(self.end - self.start);
+        // Grows with what arrives: an announced length alone allocates little.
+        let mut bytes = Vec::with_capacity(length.min(READ_SIZE.max(buffered)));
+        bytes.extend_from_slice(&self.buffer[self.start..self.start + buffered]);
+        self.start += buffered;
+        while bytes.len() < length {
+            self.fill()?;
+            let taken = (length - bytes.len()).min(self.end);
+            bytes.extend_from_slice(&self.buffer[..taken]);
+            self.start = taken;
+        }
+        Ok(bytes)
+    }
+}
+
+fn connect_tcp(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
+    let mut failure = io::Error::new(ErrorKind::NotFound, format!("{host} has no address"));
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, timeout) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn start_tls(
+    host: &str,
+    socket: TcpStream,
+    config: &Arc<ClientConfig>,
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|error| io::Error::new(ErrorKind::InvalidInput, format!("{host}: {error}")))?;
+    let connection = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
+    Ok(StreamOwned::new(connection, socket))
+}
+
+fn poll_both(socket: BorrowedFd<'_>, waker: Option<BorrowedFd<'_>>, timeout: Duration) -> io::Result<Option<Ready>> {
+    let interest = PollFlags::IN;
+    let mut fds = [PollFd::from_borrowed_fd(socket, interest), PollFd::from_borrowed_fd(waker.unwrap_or(socket), interest)];
+    let count = if waker.is_some() { 2 } else { 1 };
+    let timeout = Timespec { tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX), tv_nsec: timeout.subsec_nanos().into() };
+    match poll(&mut fds[..count], Some(&timeout)) {
+        // A signal is no reason to end the wait: the caller looks at its deadline and polls again.
+        Err(rustix::io::Errno::INTR) => Ok(None),
+        Err(error) => Err(error.into()),
+        Ok(0) => Ok(Some(Ready::Timeout)),
+        Ok(_) if !fds[0].revents().is_empty() => Ok(Some(Ready::Data)),
+        Ok(_) => Ok(Some(Ready::Woken)),
+    }
+}
