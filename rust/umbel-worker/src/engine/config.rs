@@ -34,7 +34,7 @@ pub struct EngineConfig {
     pub accept_content: Vec<String>,
     /// Messages held per slot; `None` follows measured task time.
     pub prefetch_multiplier: Option<usize>,
-    /// Deliveries that may end with a dead child or worker before the message is a dead letter.
+    /// Deliveries that may end with a dead child or worker before the message is a dead letter; 0 sets no bound.
     pub max_deliveries: u32,
     /// A message due later than this goes to the broker's delayed set; one due sooner waits here.
     pub delay_threshold: Duration,

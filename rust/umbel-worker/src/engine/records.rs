@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use umbel_protocol::{ResultWrite, Timestamp, Zone, iso8601};
+use umbel_protocol::{ResultWrite, TaskHeaders, Timestamp, Zone, iso8601};
 
-use super::intake::{Facts, TaskHeaders};
+use super::intake::Facts;
 
 /// The module whose exceptions Celery clients catch for lost workers and time limits.
 const BILLIARD: &str = "billiard.exceptions";
