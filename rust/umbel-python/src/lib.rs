@@ -2,11 +2,15 @@
 
 mod client;
 mod codec;
+mod descriptor;
 mod errors;
 mod gil;
+mod job;
+mod link;
 mod message;
 mod options;
 mod repr;
+mod runtime;
 mod text;
 
 use pyo3::prelude::*;
@@ -18,5 +22,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     codec::register(module)?;
     repr::register(module)?;
     text::register(module)?;
-    module.add_class::<client::Client>()
+    module.add_class::<client::Client>()?;
+    module.add_class::<job::Job>()?;
+    module.add_class::<link::ChildLink>()
 }

@@ -125,6 +125,10 @@ impl ChildLink {
         let mut state = self.shared.state.lock();
         state.running.remove(&outcome.job);
         state.overdue.retain(|job| *job != outcome.job);
+        // A start that was not told yet goes without saying.
+        if let Some(index) = state.started.iter().rposition(|job| *job == outcome.job) {
+            state.started.swap_remove(index);
+        }
         state.put_outcome(outcome);
         self.shared.reported(state);
         Ok(())
@@ -180,6 +184,12 @@ impl ChildLink {
     /// Whether the main process said stop, or is gone.
     pub fn stopped(&self) -> bool {
         self.shared.state.lock().stopped
+    }
+
+    /// Whether `next` returns no more jobs: the child retires, or [`ChildLink::stopped`].
+    pub fn is_ending(&self) -> bool {
+        let state = self.shared.state.lock();
+        state.retiring || state.stopped
     }
 
     /// Jobs that `next` has returned and `finish` has not ended.

@@ -1,0 +1,148 @@
+//! `ChildLink`: a child's end of the socket to the main process.
+
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use umbel_broker::{DeadReason, Outgoing};
+use umbel_protocol::ResultWrite;
+use umbel_worker::engine::{Outcome, Verdict};
+use umbel_worker::link::{self, LinkError};
+
+use crate::descriptor;
+use crate::errors::NativeError;
+use crate::gil;
+use crate::job::Job;
+use crate::message;
+use crate::runtime::OneProcess;
+
+/// How long `next` sleeps before it lets signal handlers run: at first, and once the child has been idle for a while.
+const NAP: Duration = Duration::from_millis(100);
+const LONG_NAP: Duration = Duration::from_millis(500);
+
+/// A child's end of the socket to the main process. Many threads may call it.
+#[pyclass(frozen, module = "umbel._native")]
+pub(crate) struct ChildLink {
+    link: OneProcess<link::ChildLink>,
+}
+
+#[pymethods]
+impl ChildLink {
+    #[new]
+    #[pyo3(signature = (fd, slots = 1))]
+    fn new(py: Python<'_>, fd: i32, slots: usize) -> PyResult<Self> {
+        if slots == 0 {
+            return Err(PyValueError::new_err("a child runs at least one job at a time"));
+        }
+        let socket = descriptor::take_over(fd)?;
+        let link = py.detach(|| link::ChildLink::new(socket, slots)).map_err(link_error)?;
+        Ok(Self { link: OneProcess::new("ChildLink", link) })
+    }
+
+    /// Blocks for the next job; None at the timeout or once `stopped`.
+    #[pyo3(signature = (timeout = None))]
+    fn next(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Job>> {
+        let link = self.link.get()?;
+        let started = Instant::now();
+        let deadline = gil::seconds(timeout)?.and_then(|timeout| started.checked_add(timeout));
+        py.detach(|| {
+            loop {
+                let nap = if started.elapsed() < Duration::from_secs(1) { NAP } else { LONG_NAP };
+                let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+                if let Some(job) = link.next(Some(left.map_or(nap, |left| left.min(nap)))) {
+                    return Ok(Some(Job::new(job)));
+                }
+                if link.is_ending() || left.is_some_and(|left| left <= nap) {
+                    return Ok(None);
+                }
+                gil::check_signals()?;
+            }
+        })
+    }
+
+    /// True when the main process said stop, or is gone.
+    #[getter]
+    fn stopped(&self) -> PyResult<bool> {
+        Ok(self.link.get()?.stopped())
+    }
+
+    /// Reports the outcome; see `_native.pyi`.
+    #[pyo3(signature = (job, state, disposition, record = None, expires = None, publish = None, reason = String::new(), kind = "rejected".to_owned()))]
+    #[allow(clippy::too_many_arguments)] // They are Python's keyword arguments.
+    fn finish(
+        &self,
+        py: Python<'_>,
+        job: &Job,
+        state: String,
+        disposition: &str,
+        record: Option<&[u8]>,
+        expires: Option<f64>,
+        publish: Option<&Bound<'_, PyAny>>,
+        reason: String,
+        kind: String,
+    ) -> PyResult<()> {
+        let link = self.link.get()?;
+        let verdict = verdict(&state, disposition, DeadReason { kind, detail: reason })?;
+        let publish: Vec<Outgoing> = publish.map(message::outgoing).transpose()?.unwrap_or_default();
+        let result = record.map(|record| result_write(job, state, record, expires)).transpose()?;
+        let outcome = Outcome { job: job.inner.id, verdict, result, publish };
+        py.detach(|| link.finish(&outcome)).map_err(link_error)
+    }
+
+    /// Stores a STARTED (or custom state) record while the job runs, in order with what `finish` will store.
+    #[pyo3(signature = (job, record, expires, state = "STARTED".to_owned()))]
+    fn started(&self, py: Python<'_>, job: &Job, record: &[u8], expires: Option<f64>, state: String) -> PyResult<()> {
+        let link = self.link.get()?;
+        let write = result_write(job, state, record, expires)?;
+        py.detach(|| link.progress(job.inner.id, &write)).map_err(link_error)
+    }
+
+    /// Asks for no more jobs: those not started go back to the main process; `next` then returns None.
+    fn retire(&self, py: Python<'_>) -> PyResult<()> {
+        let link = self.link.get()?;
+        py.detach(|| link.retire());
+        Ok(())
+    }
+
+    /// Called by the SIGUSR1 handler: the id of the running job whose soft limit passed, once; else None.
+    fn soft_limit_job(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        let link = self.link.get()?;
+        let job = py.detach(|| link.soft_limit_job());
+        Ok(job.map(|job| Job::new(job).id().to_owned()))
+    }
+
+    /// Blocks until all outcomes are written to the socket.
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        let link = self.link.get()?;
+        py.detach(|| link.flush());
+        Ok(())
+    }
+}
+
+fn result_write(job: &Job, state: String, record: &[u8], expires: Option<f64>) -> PyResult<ResultWrite> {
+    let expires = gil::seconds(expires)?;
+    Ok(ResultWrite { task_id: job.id().to_owned(), state, record: record.to_vec(), expires })
+}
+
+fn verdict(state: &str, disposition: &str, reason: DeadReason) -> PyResult<Verdict> {
+    match (disposition, state) {
+        ("requeue", _) => Ok(Verdict::Requeue),
+        ("reject", _) => Ok(Verdict::Reject(reason)),
+        ("ack", "SUCCESS") => Ok(Verdict::Success),
+        ("ack", "FAILURE") => Ok(Verdict::Failure),
+        ("ack", "RETRY") => Ok(Verdict::Retry),
+        ("ack", "IGNORED" | "REJECTED") => Ok(Verdict::Ignored),
+        _ => Err(PyValueError::new_err(format!(
+            "an outcome of state {state:?} and disposition {disposition:?}: expected SUCCESS, FAILURE, RETRY, REJECTED \
+             or IGNORED, and ack, requeue or reject"
+        ))),
+    }
+}
+
+fn link_error(error: LinkError) -> PyErr {
+    match error {
+        LinkError::Io(error) => error.into(),
+        LinkError::TooLarge { .. } => NativeError::new_err(error.to_string()),
+    }
+}
