@@ -2,3 +2,5 @@
 
 pub mod engine;
 pub mod link;
+pub mod native;
+pub mod runtime;

@@ -1,5 +1,7 @@
 //! Both ends of a link over a real socket pair.
 
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -127,7 +129,6 @@ fn a_job_goes_through_and_its_outcome_comes_back_at_once() {
     let taken = next(&child);
     assert_eq!(taken, job(7));
     child.finish(&outcome(&taken)).unwrap();
-    assert!(matches!(main.next(), ToMain::Started(ids) if ids == [JobId(7)]));
     assert_eq!(main.finished(1), [outcome(&taken)]);
 }
 

@@ -1,5 +1,7 @@
 //! The frame codec: what is written is read back however it is cut, and no bytes make it panic.
 
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,0 +1,285 @@
+//! The broker thread's work on one consumer: exchanges, heartbeats, and what to do when they fail.
+
+use std::time::Instant;
+
+use umbel_broker::{BrokerError, Consumer, DeadReason, Disposition, Exchanged, NextStep, Settlement, Tag};
+use umbel_protocol::ResultWrite;
+
+use super::event::WorkerEvent;
+use super::outbox::{Stopping, Work};
+use super::results::Results;
+use super::settler::Settler;
+use super::shared::{ToEngine, count};
+use crate::engine::Input;
+
+/// Why work on a connection ended.
+pub(super) enum Setback {
+    /// The connection is lost.
+    Lost(BrokerError),
+    /// The worker ends.
+    Stopping,
+}
+
+impl From<Stopping> for Setback {
+    fn from(_: Stopping) -> Self {
+        Self::Stopping
+    }
+}
+
+/// What helps against an error.
+#[derive(Debug, PartialEq)]
+enum Remedy {
+    /// Time.
+    Pause,
+    /// A new connection.
+    Reconnect,
+    /// Trying settlements one by one.
+    Isolate,
+}
+
+fn remedy(error: &BrokerError) -> Remedy {
+    match (error.next_step(), error) {
+        (NextStep::Reconnect, _) => Remedy::Reconnect,
+        (NextStep::GiveUp, BrokerError::Unroutable { .. } | BrokerError::Protocol { .. }) => Remedy::Isolate,
+        (NextStep::Retry | NextStep::GiveUp, _) => Remedy::Pause,
+    }
+}
+
+/// The broker thread's work on one consumer.
+pub(super) struct Connection<'a> {
+    consumer: Box<dyn Consumer>,
+    settler: &'a mut Settler,
+    heartbeat_at: Instant,
+}
+
+impl<'a> Connection<'a> {
+    pub(super) fn new(consumer: Box<dyn Consumer>, settler: &'a mut Settler) -> Self {
+        let heartbeat_at = Instant::now() + settler.options.lease / 3;
+        Self { consumer, settler, heartbeat_at }
+    }
+
+    /// Serves the outbox until something goes wrong or the worker ends.
+    pub(super) fn serve(&mut self) -> Setback {
+        loop {
+            if let Err(setback) = self.step() {
+                return setback;
+            }
+        }
+    }
+
+    fn step(&mut self) -> Result<(), Setback> {
+        self.keep_alive()?;
+        match self.settler.shared.outbox.take(self.heartbeat_at)? {
+            Some(Work { mut settlements, fetch }) => {
+                self.store_results(&mut settlements)?;
+                self.exchange(settlements, fetch)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Says "alive" when it is time.
+    fn keep_alive(&mut self) -> Result<(), Setback> {
+        let now = Instant::now();
+        if now < self.heartbeat_at {
+            return Ok(());
+        }
+        self.heartbeat_at = now + self.settler.options.lease / 3;
+        match self.consumer.heartbeat() {
+            Ok(0) => Ok(()),
+            Ok(_) => {
+                self.settler.shared.input(Input::Rang);
+                Ok(())
+            }
+            Err(error) if remedy(&error) == Remedy::Reconnect => Err(Setback::Lost(error)),
+            Err(error) => {
+                // The lease outlasts two that fail; an exchange would report the same.
+                log::warn!("cannot renew the lease: {error}");
+                Ok(())
+            }
+        }
+    }
+
+    /// Reports an error and waits before the next attempt, keeping the lease meanwhile.
+    fn pause(&mut self, url: String, error: &BrokerError, failures: u32) -> Result<(), Setback> {
+        let until = Instant::now() + self.settler.announce_pause(url, error, failures);
+        loop {
+            self.keep_alive()?;
+            self.settler.shared.outbox.rest(until.min(self.heartbeat_at))?;
+            if Instant::now() >= until {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Repeats one exchange until it succeeds.
+    fn exchange(&mut self, settlements: Vec<Settlement>, fetch: Option<usize>) -> Result<(), Setback> {
+        match self.attempt(&settlements, fetch.unwrap_or(0), !settlements.is_empty())? {
+            Ok(exchanged) => {
+                self.report(settlements.len(), fetch, exchanged);
+                Ok(())
+            }
+            Err(refused) => {
+                log::debug!("{} settlements are carried out one by one: {refused}", settlements.len());
+                self.exchange_singly(settlements)?;
+                if fetch.is_some() { self.exchange(Vec::new(), fetch) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Repeats an exchange through lost connections and pauses until it succeeds, or, if that is `refusable`, is
+    /// refused for what it contains.
+    fn attempt(
+        &mut self,
+        settlements: &[Settlement],
+        want: usize,
+        refusable: bool,
+    ) -> Result<Result<Exchanged, BrokerError>, Setback> {
+        let mut failures = 0;
+        loop {
+            let error = match self.consumer.exchange(settlements, want) {
+                Ok(exchanged) => {
+                    count(&self.settler.shared.traffic.exchanges, 1);
+                    if failures > 0 {
+                        self.settler.connected();
+                    }
+                    return Ok(Ok(exchanged));
+                }
+                Err(error) => error,
+            };
+            match remedy(&error) {
+                Remedy::Reconnect => return Err(Setback::Lost(error)),
+                Remedy::Isolate if refusable => return Ok(Err(error)),
+                Remedy::Isolate | Remedy::Pause => {
+                    failures += 1;
+                    self.pause(self.settler.broker.display_url(), &error, failures)?;
+                }
+            }
+        }
+    }
+
+    fn report(&self, settled: usize, fetch: Option<usize>, exchanged: Exchanged) {
+        let Exchanged { deliveries, lost, next_due } = exchanged;
+        let shared = &self.settler.shared;
+        count(&shared.traffic.settled, settled);
+        count(&shared.traffic.fetched, deliveries.len());
+        let confirmed = (settled > 0).then(|| ToEngine::Input(Input::Settled { count: settled, lost }));
+        let delivered = fetch.map(|want| ToEngine::Delivered { want, deliveries, next_due });
+        shared.to_engine.extend(confirmed.into_iter().chain(delivered));
+    }
+
+    /// Settles one by one. What is refused on its own is tried without its follow-ups, then without its results,
+    /// its message going to the dead letters.
+    fn exchange_singly(&mut self, settlements: Vec<Settlement>) -> Result<(), Setback> {
+        let (mut lost, settled): (Vec<Tag>, usize) = (Vec::new(), settlements.len());
+        for mut settlement in settlements {
+            let mut left = 2;
+            let exchanged = loop {
+                match self.attempt(std::slice::from_ref(&settlement), 0, left > 0)? {
+                    Ok(exchanged) => break exchanged,
+                    Err(error) => {
+                        self.refuse(&mut settlement, &error);
+                        settlement.publish.clear();
+                        if left == 1 {
+                            settlement.results.clear();
+                        }
+                        left -= 1;
+                    }
+                }
+            };
+            lost.extend(exchanged.lost);
+        }
+        self.report(settled, None, Exchanged { lost, ..Exchanged::default() });
+        Ok(())
+    }
+
+    /// Sends a message whose outcome was refused to the dead letters, if it is still ours.
+    fn refuse(&self, settlement: &mut Settlement, error: &BrokerError) {
+        let kind = if matches!(error, BrokerError::Unroutable { .. }) { "unroutable" } else { "refused" };
+        let dead = settlement.tag.is_some();
+        if dead {
+            let detail = format!("its outcome was refused: {error}");
+            settlement.disposition = Disposition::Dead(DeadReason { kind: kind.into(), detail });
+            settlement.publish.clear();
+        }
+        let id = settlement.results.first().map(|result| result.task_id.clone()).unwrap_or_default();
+        self.settler.shared.event(WorkerEvent::Refused { id, error: error.to_string(), dead });
+    }
+
+    /// Writes the results of a batch to their own store, if they have one, and takes them out of the settlements.
+    fn store_results(&mut self, settlements: &mut [Settlement]) -> Result<(), Setback> {
+        if matches!(self.settler.results, Results::Settled) {
+            return Ok(());
+        }
+        let (mut batch, mut owners) = (Vec::new(), Vec::new());
+        for (owner, settlement) in settlements.iter_mut().enumerate() {
+            owners.resize(owners.len() + settlement.results.len(), owner);
+            batch.append(&mut settlement.results);
+        }
+        if batch.is_empty() || self.write_results(&batch)?.is_ok() {
+            return Ok(());
+        }
+        for (record, owner) in batch.into_iter().zip(owners) {
+            let record = [record];
+            if let Err(error) = self.write_results(&record)? {
+                let settlement = &mut settlements[owner];
+                settlement.results.extend(record);
+                self.refuse(settlement, &error);
+                settlement.results.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// Repeats a write until it succeeds, or is refused for what it contains. Meanwhile nothing is settled or
+    /// fetched, so that what waits for the store stays bounded by what the engine holds.
+    fn write_results(&mut self, batch: &[ResultWrite]) -> Result<Result<(), BrokerError>, Setback> {
+        let mut failures = 0;
+        loop {
+            let Results::Apart(results) = &mut self.settler.results else { return Ok(Ok(())) };
+            let url = results.display_url();
+            match results.write(batch) {
+                Ok(()) => {
+                    count(&self.settler.shared.traffic.stored, batch.len());
+                    if failures > 0 {
+                        self.settler.shared.event(WorkerEvent::Connected { url });
+                    }
+                    return Ok(Ok(()));
+                }
+                Err(error) if remedy(&error) == Remedy::Isolate => return Ok(Err(error)),
+                Err(error) => {
+                    failures += 1;
+                    self.pause(url, &error, failures)?;
+                }
+            }
+        }
+    }
+
+    /// After a lost connection: reconciles with the engine.
+    pub(super) fn recover(&mut self, error: BrokerError) -> Result<(), Stopping> {
+        let known = self.settler.disconnected()?;
+        log::debug!("reconnecting with {} held messages: {error}", known.len());
+        let mut failures = 0;
+        loop {
+            match self.consumer.recover(&known) {
+                Ok(lost) => {
+                    self.settler.connected();
+                    self.settler.shared.to_engine.push(ToEngine::Reconnected(lost));
+                    self.heartbeat_at = Instant::now() + self.settler.options.lease / 3;
+                    return Ok(());
+                }
+                Err(error) => {
+                    failures += 1;
+                    self.settler.pause(&error, failures)?;
+                }
+            }
+        }
+    }
+
+    /// Gives back what is still held, which is nothing after an orderly end.
+    pub(super) fn close(mut self) {
+        if let Err(error) = self.consumer.close() {
+            log::warn!("cannot say goodbye to the broker, whose messages come back by their lease: {error}");
+        }
+    }
+}

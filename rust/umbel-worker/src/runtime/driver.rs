@@ -1,0 +1,240 @@
+//! The engine thread: turns what stirs into inputs, runs the engine, and carries out what it wants.
+//!
+//! One turn: wait; collect what all sources have to say; feed it to the engine at one moment; carry out all outputs;
+//! write to the children and hand the outbox over once. So a busy worker handles many jobs per system call.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use umbel_broker::{Clock, DeadReason, Settlement};
+use umbel_protocol::Timestamp;
+
+use super::children::{Children, NewChild, Source, Stir};
+use super::event::WorkerEvent;
+use super::shared::{Shared, ToEngine, count};
+use crate::engine::{ChildId, Engine, Input, Job, Notice, Outcome, Output, Verdict};
+use crate::link::ToMain;
+
+/// The longest wait; a clock that is set forward is noticed by then.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// The engine thread.
+pub(super) struct Driver {
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+    shared: Arc<Shared>,
+    children: Children,
+    now: Timestamp,
+    wake_at: Option<Timestamp>,
+    turn: Turn,
+    phase: Phase,
+}
+
+/// What one turn collects; buffers that live on.
+#[derive(Default)]
+struct Turn {
+    stirring: Vec<Source>,
+    frames: Vec<ToMain>,
+    outputs: Vec<Output>,
+    settlements: Vec<Settlement>,
+    fetch: Option<usize>,
+    events: Vec<WorkerEvent>,
+    /// Inputs that follow from outputs.
+    echoes: Vec<Input>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// The engine has stopped.
+    Stopped,
+    /// Somebody pulled the plug; processes are killed as this is dropped.
+    Abandoned,
+}
+
+impl Driver {
+    pub(super) fn new(engine: Engine, clock: Arc<dyn Clock>, shared: Arc<Shared>) -> std::io::Result<Self> {
+        let children = Children::new(&shared.to_engine)?;
+        let now = clock.now();
+        let (turn, phase) = (Turn::default(), Phase::Running);
+        Ok(Self { engine, clock, shared, children, now, wake_at: None, turn, phase })
+    }
+
+    /// Runs until the engine has stopped, or the worker is abandoned.
+    pub(super) fn run(mut self) -> std::io::Result<()> {
+        while self.phase == Phase::Running {
+            self.children.wait(self.timeout(), &mut self.turn.stirring)?;
+            self.now = self.clock.now();
+            for source in std::mem::take(&mut self.turn.stirring) {
+                self.attend(source);
+            }
+            self.children.kill_stragglers(Instant::now());
+            if self.wake_at.is_some_and(|at| at <= self.now) {
+                self.wake_at = None;
+                self.input(Input::Tick);
+            }
+            self.carry_out();
+        }
+        Ok(())
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let wake = self.wake_at.map(|at| at.since(self.clock.now()).min(LONGEST_WAIT));
+        let kill = self.children.next_kill().map(|at| at.saturating_duration_since(Instant::now()));
+        wake.into_iter().chain(kill).min()
+    }
+
+    fn input(&mut self, input: Input) {
+        self.engine.handle(self.now, input, &mut self.turn.outputs);
+    }
+
+    fn attend(&mut self, source: Source) {
+        match source {
+            Source::Mailbox => self.read_mail(),
+            Source::Link(child) => {
+                let mut frames = std::mem::take(&mut self.turn.frames);
+                let stir = self.children.receive(child, &mut frames);
+                self.heard(child, frames, stir);
+            }
+            Source::Process(child) => {
+                let mut frames = std::mem::take(&mut self.turn.frames);
+                let stir = self.children.process_ended(child, &mut frames);
+                self.heard(child, frames, stir);
+            }
+        }
+    }
+
+    fn heard(&mut self, child: ChildId, mut frames: Vec<ToMain>, stir: Stir) {
+        for frame in frames.drain(..) {
+            self.frame(child, frame);
+        }
+        self.turn.frames = frames;
+        if let Stir::Gone { pid, how } = stir {
+            self.gone(child, pid, how);
+        }
+    }
+
+    fn frame(&mut self, child: ChildId, frame: ToMain) {
+        match frame {
+            ToMain::Ready { slots, .. } => {
+                if let Some((slots, killable)) = self.children.ready(child, slots) {
+                    self.input(Input::ChildReady { child, slots, killable });
+                }
+            }
+            ToMain::Started(jobs) => self.input(Input::Started { child, jobs }),
+            ToMain::Progress { job, result } => self.input(Input::Progress { job, result }),
+            ToMain::Finished(outcomes) => {
+                for outcome in outcomes {
+                    self.input(Input::Finished { child, outcome });
+                }
+            }
+            ToMain::Returned(jobs) => self.input(Input::Returned { child, jobs }),
+            ToMain::Retiring => self.input(Input::Retiring { child }),
+        }
+    }
+
+    fn read_mail(&mut self) {
+        for message in self.shared.to_engine.take() {
+            match message {
+                ToEngine::Input(input) => self.input(input),
+                ToEngine::Delivered { want, deliveries, next_due } => {
+                    if deliveries.len() < want {
+                        self.shared.bell.listen();
+                    }
+                    self.input(Input::Delivered { deliveries, next_due });
+                }
+                ToEngine::Child(new) => self.adopt(new),
+                ToEngine::Disconnected => self.disconnected(),
+                ToEngine::Reconnected(lost) => self.input(Input::Reconnected { lost }),
+                ToEngine::Stats(asker) => {
+                    // Who asked may have given up waiting.
+                    let _ = asker.send(self.shared.traffic.snapshot(self.engine.stats()));
+                }
+                ToEngine::Abandon => self.phase = Phase::Abandoned,
+            }
+        }
+    }
+
+    fn adopt(&mut self, new: NewChild) {
+        let (child, pid) = (new.child, new.pid);
+        if let Err(error) = self.children.add(new) {
+            self.gone(child, pid, format!("it could not be taken over: {error}"));
+        }
+    }
+
+    fn gone(&mut self, child: ChildId, pid: Option<i32>, how: String) {
+        let before = self.turn.outputs.len();
+        self.input(Input::ChildGone { child, how: how.clone() });
+        // The engine does not know processes, and says nothing of a child that never was ready.
+        let notice = self.turn.outputs[before..]
+            .iter()
+            .position(|output| matches!(output, Output::Notice(Notice::ChildGone { .. })))
+            .map(|index| self.turn.outputs.remove(before + index));
+        let (expected, running) = match notice {
+            Some(Output::Notice(Notice::ChildGone { expected, running, .. })) => (expected, running),
+            _ => (false, Vec::new()),
+        };
+        self.turn.events.push(WorkerEvent::ChildGone { child, pid, how, expected, running });
+    }
+
+    /// What was given out and not confirmed is forgotten here: the engine gives it out again.
+    fn disconnected(&mut self) {
+        self.carry_out();
+        self.input(Input::Disconnected);
+        self.carry_out();
+        self.shared.outbox.reset(self.engine.held_tags());
+    }
+
+    fn carry_out(&mut self) {
+        while !self.turn.outputs.is_empty() {
+            for output in std::mem::take(&mut self.turn.outputs) {
+                self.perform(output);
+            }
+            for input in std::mem::take(&mut self.turn.echoes) {
+                self.input(input);
+            }
+        }
+        self.children.flush();
+        self.shared.outbox.add(&mut self.turn.settlements, self.turn.fetch.take());
+        self.shared.events.extend(self.turn.events.drain(..));
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Fetch { want } => self.turn.fetch = Some(want),
+            Output::Settle(mut settlements) => self.turn.settlements.append(&mut settlements),
+            Output::Dispatch { child, jobs } => self.dispatch(child, jobs),
+            Output::Recall { child, jobs } => self.children.send_recall(child, &jobs),
+            Output::SoftLimit { child, job } => self.children.send_soft_limit(child, job),
+            Output::StopChild { child } => self.children.send_stop(child),
+            Output::Kill { child } => self.children.kill(child),
+            Output::Spawn { count } => self.turn.events.push(WorkerEvent::Spawn { count }),
+            Output::WakeAt(at) => self.wake_at = Some(at),
+            Output::Notice(notice) => self.notice(notice),
+            Output::Stopped => self.phase = Phase::Stopped,
+        }
+    }
+
+    fn dispatch(&mut self, child: ChildId, jobs: Vec<Job>) {
+        count(&self.shared.traffic.dispatched, jobs.len());
+        for job in self.children.send_jobs(child, jobs) {
+            let bytes = job.message.body.len() + job.message.headers.len();
+            let detail = format!("{bytes} bytes are more than a child can be sent");
+            let verdict = Verdict::Reject(DeadReason { kind: "oversized".into(), detail });
+            let outcome = Outcome { job: job.id, verdict, result: None, publish: Vec::new() };
+            self.turn.echoes.push(Input::Finished { child, outcome });
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Received { .. } if !self.shared.wants_received.load(std::sync::atomic::Ordering::Relaxed) => {}
+            Notice::Retiring { child } => self.turn.events.push(WorkerEvent::Retiring { child }),
+            Notice::ChildGone { child, how, expected, running } => {
+                let pid = self.children.pid(child);
+                self.turn.events.push(WorkerEvent::ChildGone { child, pid, how, expected, running });
+            }
+            notice => self.turn.events.push(WorkerEvent::Notice(notice)),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Messages for one thread, with a descriptor that is readable while there are any.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use parking_lot::Mutex;
+use rustix::event::EventfdFlags;
+
+/// Messages for one reader, who polls its descriptor. Writers touch the descriptor only when the box turns non-empty.
+#[derive(Debug)]
+pub(super) struct Mailbox<T> {
+    messages: Mutex<Vec<T>>,
+    bell: OwnedFd,
+}
+
+impl<T> Mailbox<T> {
+    pub(super) fn new() -> io::Result<Self> {
+        let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { messages: Mutex::default(), bell })
+    }
+
+    pub(super) fn push(&self, message: T) {
+        self.extend([message]);
+    }
+
+    pub(super) fn extend(&self, more: impl IntoIterator<Item = T>) {
+        let mut messages = self.messages.lock();
+        let was_empty = messages.is_empty();
+        messages.extend(more);
+        if was_empty && !messages.is_empty() {
+            // Fails only when the counter is full, and then it is readable anyway.
+            let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// All messages, oldest first.
+    pub(super) fn take(&self) -> Vec<T> {
+        let mut messages = self.messages.lock();
+        if !messages.is_empty() {
+            // Under the lock, so that the next push rings again.
+            let _ = rustix::io::read(&self.bell, &mut [0u8; 8]);
+        }
+        std::mem::take(&mut *messages)
+    }
+}
+
+impl<T> AsFd for Mailbox<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+}
