@@ -3,7 +3,11 @@
 pub mod backend;
 pub mod memory;
 pub mod redis;
+pub mod sqlite;
+pub mod url;
 
 pub use backend::{Backend, ListenerWaker, ResultListener, ResultStore};
 pub use memory::MemoryBackend;
 pub use redis::RedisBackend;
+pub use sqlite::SqliteBackend;
+pub use url::open;

@@ -6,6 +6,7 @@ pub mod error;
 pub mod memory;
 pub mod queue;
 pub mod redis;
+pub mod sqlite;
 pub mod url;
 
 pub use broker::{
@@ -16,4 +17,5 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{BrokerError, NextStep, Result};
 pub use memory::MemoryBroker;
 pub use redis::{RedisBroker, RedisOptions};
+pub use sqlite::SqliteBroker;
 pub use url::{TransportOptions, open};

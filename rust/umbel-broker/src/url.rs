@@ -7,6 +7,7 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::error::{BrokerError, Result};
 use crate::memory::MemoryBroker;
+use crate::sqlite::{Location, SqliteBroker};
 
 /// Options beside the URL (`broker_transport_options`), as text; a URL's query wins over them.
 pub type TransportOptions = BTreeMap<String, String>;
@@ -61,7 +62,8 @@ pub fn open(url: &str, options: &TransportOptions, clock: Arc<dyn Clock>) -> Res
         Engine::Memory => Ok(Arc::new(MemoryBroker::named(memory_name(url), clock))),
         Engine::Redis => Ok(Arc::new(crate::redis::RedisBroker::from_url(url, options)?)),
         Engine::Sqlite => {
-            Err(BrokerError::Config { setting: "broker_url".to_owned(), detail: "not linked".to_owned() })
+            let location = Location::parse(url, options, "broker_url")?;
+            Ok(Arc::new(SqliteBroker::new(location, clock)))
         }
     }
 }
@@ -103,10 +105,9 @@ fn hide_in_one(url: &str) -> String {
         None => (0, false),
     };
     let mut shown = url.to_owned();
-    if let (false, Some(at)) = (path_only, url.rfind('@')) {
-        if let Some(colon) = url[start.min(at)..at].find(':') {
-            shown.replace_range(start + colon + 1..at, "**");
-        }
+    let at = if path_only { None } else { url.rfind('@').filter(|at| *at >= start) };
+    if let Some((at, colon)) = at.and_then(|at| Some((at, url[start..at].find(':')?))) {
+        shown.replace_range(start + colon + 1..at, "**");
     }
     hide_query_secrets(&shown)
 }

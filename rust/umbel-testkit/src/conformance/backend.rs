@@ -71,7 +71,9 @@ pub fn later_states_replace_earlier_ones(fixture: &dyn BackendFixture) {
 
 /// A stored `SUCCESS` is final, for whatever comes later, in the same batch or from another handle.
 pub fn success_is_final(fixture: &dyn BackendFixture) {
-    store(fixture).write(&[write("t", "SUCCESS", &recorded("SUCCESS")), write("t", "FAILURE", "second")]).expect("write");
+    store(fixture)
+        .write(&[write("t", "SUCCESS", &recorded("SUCCESS")), write("t", "FAILURE", "second")])
+        .expect("write");
     for state in ["SUCCESS", "FAILURE", "RETRY", "STARTED"] {
         store(fixture).write(&[write("t", state, "later"), write("u", state, "beside it")]).expect("write");
         assert_eq!(read(fixture, "t"), Some(recorded("SUCCESS")), "overwritten by {state}");

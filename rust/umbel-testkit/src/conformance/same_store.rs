@@ -69,7 +69,10 @@ pub fn success_is_final_here_too(fixture: &dyn BrokerFixture) {
     publish(fixture, "q", &["1", "2"]);
     let mut worker = storing_consumer(fixture, "w");
     let taken = tags(&take(&mut *worker, 2));
-    finish(&mut *worker, &[done(&taken[0], "t", "SUCCESS", &recorded("SUCCESS")), done(&taken[1], "t", "FAILURE", "second")]);
+    finish(
+        &mut *worker,
+        &[done(&taken[0], "t", "SUCCESS", &recorded("SUCCESS")), done(&taken[1], "t", "FAILURE", "second")],
+    );
     assert_eq!(read(fixture, "t"), Some(recorded("SUCCESS").into_bytes()));
 }
 

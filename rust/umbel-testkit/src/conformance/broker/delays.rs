@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use umbel_broker::{Clock, Delivery, Disposition, SystemClock};
+use umbel_broker::{Delivery, Disposition, SystemClock};
 use umbel_protocol::Timestamp;
 
 use crate::conformance::BrokerFixture;

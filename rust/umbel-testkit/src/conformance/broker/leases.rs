@@ -51,9 +51,10 @@ pub fn a_late_settlement_is_lost(fixture: &dyn BrokerFixture) {
 /// A worker that was thought dead goes on: it can fetch, and what it fetches is its own.
 pub fn a_worker_thought_dead_goes_on(fixture: &dyn BrokerFixture) {
     publish(fixture, "q", &["1"]);
-    let (mut slow, mut other) = (consumer(fixture, "slow", &["q"]), consumer(fixture, "other", &["q"]));
+    let mut slow = consumer(fixture, "slow", &["q"]);
     take_one(&mut *slow);
     pass_lease(fixture);
+    let mut other = consumer(fixture, "other", &["q"]);
     assert_eq!(other.heartbeat(), Ok(1));
 
     slow.heartbeat().expect("heartbeat");
@@ -121,9 +122,10 @@ pub fn a_dropped_consumer_is_silent(fixture: &dyn BrokerFixture) {
     let mut worker = consumer(fixture, "w", &["q"]);
     take_one(&mut *worker);
     drop(worker);
-    let mut other = consumer(fixture, "other", &["q"]);
-    assert_eq!((other.heartbeat(), take(&mut *other, 1)), (Ok(0), vec![]));
+    let mut early = consumer(fixture, "early", &["q"]);
+    assert_eq!((early.heartbeat(), take(&mut *early, 1)), (Ok(0), vec![]));
     pass_lease(fixture);
+    let mut other = consumer(fixture, "other", &["q"]);
     assert_eq!(other.heartbeat(), Ok(1));
     assert_eq!(bodies(&take(&mut *other, 1)), ["m"]);
 }

@@ -52,6 +52,8 @@ pub fn a_bare_message_survives(fixture: &dyn BrokerFixture) {
 
     let mut received = content(&delivery.payload).clone();
     received.properties.delivery_tag = None;
+    // kombu always writes a priority.
+    received.properties.priority = received.properties.priority.filter(|priority| *priority != 0);
     let mut expected = sent;
     expected.properties.destination = Destination::queue("q");
     assert_eq!(received, expected);
@@ -128,7 +130,7 @@ pub fn priorities_are_served_from_zero(fixture: &dyn BrokerFixture) {
     assert_eq!(bodies(&taken), ["5", "6", "7", "8", "10", "3", "4", "2", "9", "0", "1"]);
     for delivery in &taken {
         let number: usize = body(delivery).parse().expect("a number");
-        assert_eq!(content(&delivery.payload).properties.priority, given[number]);
+        assert_eq!(content(&delivery.payload).properties.priority.unwrap_or(0), given[number].unwrap_or(0));
     }
 }
 

@@ -1,0 +1,30 @@
+//! Publishing into a file.
+
+use umbel_protocol::Destination;
+
+use super::session::Session;
+use crate::broker::{ExchangeKind, Outgoing, Publisher};
+use crate::error::Result;
+
+pub(super) struct SqlitePublisher {
+    session: Session,
+}
+
+impl SqlitePublisher {
+    pub(super) fn new(session: Session) -> Self {
+        Self { session }
+    }
+}
+
+impl Publisher for SqlitePublisher {
+    fn publish(&mut self, batch: &[Outgoing]) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.session.write(|step| step.publish(batch))
+    }
+
+    fn bind(&mut self, queue: &str, destination: &Destination, kind: ExchangeKind) -> Result<()> {
+        self.session.write(|step| step.bind(queue, destination, kind))
+    }
+}
