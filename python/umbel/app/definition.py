@@ -1,0 +1,82 @@
+"""Makes task classes of functions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from umbel.app.registry import task_name
+from umbel.exceptions import DuplicateTaskNameWarning, ImproperlyConfigured
+from umbel.task import Task
+from umbel.task.retry import add_autoretry
+
+if TYPE_CHECKING:
+    from umbel.app.app import Umbel
+
+__all__ = ["adopt_task", "define_task"]
+
+#: Decorator options that are about the decorator.
+_FOR_CELERY = ("shared", "lazy", "filter")
+
+
+def define_task(
+    app: Umbel, function: Callable[..., Any], options: dict[str, Any], base: Any
+) -> Task[..., Any]:
+    """The task of a function, registered; the one that is there already if the name is taken."""
+    options = {name: value for name, value in options.items() if name not in _FOR_CELERY and value is not None}
+    name: str = options.pop("name", None) or app.gen_task_name(function.__name__, function.__module__)
+    base = options.pop("base", None) or base
+    bind = bool(options.pop("bind", False))
+    if options.pop("pydantic", False):
+        raise ImproperlyConfigured(f"Task {name}: pydantic=True is not supported by this version; see the parity table")
+    existing = app.registry.get(name)
+    if existing is not None:
+        _warn_if_another(existing, function, name)
+        return existing
+    attributes: dict[str, Any] = {
+        "_app": app,
+        "name": name,
+        "run": function if bind else staticmethod(function),
+        "abstract": False,
+        "__doc__": function.__doc__,
+        "__module__": function.__module__,
+        "__qualname__": getattr(function, "__qualname__", function.__name__),
+        "__wrapped__": function if bind else staticmethod(function),
+        "__header__": None,
+        **options,
+    }
+    task: Task[..., Any] = type(function.__name__, (base,), attributes)()
+    task.__dict__["__name__"] = function.__name__
+    task.__dict__["__qualname__"] = attributes["__qualname__"]
+    return adopt_task(app, task)
+
+
+def adopt_task(app: Umbel, task: Task[..., Any]) -> Task[..., Any]:
+    """Registers a task object, naming it after its class if it has no name."""
+    if not task.name:
+        task.name = task_name(app.main, type(task).__name__, type(task).__module__)
+    type(task)._app = app
+    task.prepare()
+    with_retries = add_autoretry(task)
+    if with_retries is not None:
+        task.__dict__["run"] = with_retries
+    app.registry.register(task)
+    task.bind(app)
+    return task
+
+
+def _warn_if_another(existing: Task[..., Any], function: Callable[..., Any], name: str) -> None:
+    wrapped: Any = getattr(type(existing), "__wrapped__", None)
+    if wrapped is function or _place(wrapped) == _place(function):
+        return
+    warnings.warn(
+        f"Task name {name!r} is taken by {_place(wrapped)}; {_place(function)} is not registered. "
+        "Give one of them another name with name=...",
+        DuplicateTaskNameWarning,
+        stacklevel=4,
+    )
+
+
+def _place(function: Any) -> str:
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', function)}"

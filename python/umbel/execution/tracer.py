@@ -1,0 +1,360 @@
+"""Runs one delivered task, from its bytes to its outcome.
+
+1. `_read`: which task, its request, arguments and embed. What cannot be read or run here goes to the dead letters.
+2. `_execute`: signals, hooks, STARTED, the body; the exception it raised decides which of the next is taken.
+3. `_succeed`, `_fail`, `_retry`, `_ignore`, `_reject`: one outcome is reported to the main process, made of the
+   message's disposition, the record to store and the messages to publish, so that all happen in one step. Hooks,
+   signals and the log line come after.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from umbel import _current, signals
+from umbel.exceptions import (
+    ContentDisallowed,
+    DecodeError,
+    EncodeError,
+    Ignore,
+    InvalidTaskError,
+    NotRegistered,
+    Reject,
+    Retry,
+    SerializerNotInstalled,
+    SoftTimeLimitExceeded,
+    WorkerShutdown,
+    WorkerTerminate,
+)
+from umbel.execution.failure import ExceptionInfo, clear_frames, safe_repr
+from umbel.execution.follow_ups import call_errbacks, fail_chain, needs_canvas, prepare_next
+from umbel.execution.report import log_failure, log_ignored, log_rejected, log_retry, log_success, logger
+from umbel.execution.runner import TaskRunner
+from umbel.serialization import accepted, loads
+from umbel.task import Context
+
+if TYPE_CHECKING:
+    from umbel._interfaces import AppInterface
+    from umbel._native import ChildLink, Job
+    from umbel.result.records import RecordFormat
+
+__all__ = ["Tracer"]
+
+_JSON = "application/json"
+_INFO = 20
+_NO_RESULTS = (None, "", "disabled", "disabled://")
+#: A task that raises one of these means the process it runs in.
+_LEAVE = (KeyboardInterrupt, WorkerShutdown, WorkerTerminate)
+
+
+class _Unreadable(Exception):
+    """The message can never be run here; `kind` and text say why, for the dead letters."""
+
+    def __init__(self, kind: str, reason: str, error: BaseException | None = None) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.error = error
+
+
+class Tracer:
+    """Runs jobs of one application for one worker node. Thread-safe: state is kept in the request."""
+
+    def __init__(self, app: AppInterface, hostname: str) -> None:
+        self._app = app
+        self._hostname = hostname
+        self._tasks = app.tasks
+        self._runners: dict[str, TaskRunner] = {}
+        conf = app.conf
+        self._accept = accepted(conf.accept_content)
+        self._format: RecordFormat | None = None
+        if conf.result_backend not in _NO_RESULTS:
+            self._format = app.results.format
+
+    def run(self, job: Job, link: ChildLink) -> None:
+        """Runs the job and reports its outcome to the link, exactly once.
+
+        Raises what a task raises to end its process (KeyboardInterrupt, WorkerShutdown), after the report.
+        """
+        try:
+            runner, request, args, kwargs = self._read(job)
+        except _Unreadable as error:
+            self._refuse(job, link, error)
+            return
+        request.link = link
+        token = _current.push_request(request)
+        try:
+            self._execute(runner, request, args, kwargs)
+        except SoftTimeLimitExceeded as error:
+            # The limit passed between the end of the body and the report.
+            if request.reported:
+                raise
+            self._fail(runner, request, error)
+        finally:
+            _current.pop_request(token)
+
+    # --- 1. read
+
+    def _read(self, job: Job) -> tuple[TaskRunner, Context, Any, Any]:
+        name = job.task
+        runner = self._runners.get(name)
+        if runner is None:
+            task = self._tasks.get(name)
+            if task is None:
+                raise _Unreadable(
+                    "unregistered",
+                    f"no task {name!r} is registered here; is its module in `imports`, or autodiscovered?",
+                    NotRegistered(name),
+                )
+            runner = self._runners[name] = TaskRunner(task)
+        try:
+            args, kwargs, embed = self._decode(job)
+        except (ContentDisallowed, SerializerNotInstalled) as error:
+            raise _Unreadable("not-accepted", str(error)) from error
+        except (DecodeError, InvalidTaskError) as error:
+            raise _Unreadable("undecodable", str(error)) from error
+        request = Context.of_job(job, job.headers, args, kwargs, self._hostname)
+        request.task_object = runner.task
+        if embed:
+            self._take_embed(request, embed)
+        return runner, request, args, kwargs
+
+    def _decode(self, job: Job) -> tuple[Any, Any, Any]:
+        content_type = job.content_type
+        if content_type == _JSON and _JSON in self._accept:
+            try:
+                args, kwargs, embed = job.decode_json()
+            except Exception as error:
+                raise DecodeError(f"the body is no task in JSON: {error}") from error
+        else:
+            args, kwargs, embed = _sort_body(loads(job.body, content_type, job.content_encoding, self._accept))
+        if not isinstance(kwargs, dict):
+            raise InvalidTaskError(f"keyword arguments are a {type(kwargs).__name__}, not a map")
+        if not isinstance(args, (list, tuple)):
+            raise InvalidTaskError(f"arguments are a {type(args).__name__}, not a list")
+        return args, kwargs, embed
+
+    def _take_embed(self, request: Context, embed: Any) -> None:
+        if not isinstance(embed, dict):
+            raise _Unreadable("undecodable", f"the embedded options are a {type(embed).__name__}, not a map")
+        if not any(embed.values()):
+            return
+        why = needs_canvas(embed)
+        if why:
+            raise _Unreadable("canvas", f"{why}, and this version of Umbel does not run canvas yet; replay it later")
+        request.callbacks = embed.get("callbacks")
+        request.errbacks = embed.get("errbacks")
+        request.chain = embed.get("chain")
+
+    def _refuse(self, job: Job, link: ChildLink, refusal: _Unreadable) -> None:
+        """To the dead letters. An unknown task is a failure its caller hears of; others store nothing."""
+        record = expires = None
+        if refusal.error is not None and self._format is not None:
+            record = self._format.write(job.id, "FAILURE", refusal.error, request=Context(job.headers))
+            expires = self._format.expires_for("FAILURE")
+        logger.error("Message %s of task %s goes to the dead letters: %s", job.id, job.task, refusal)
+        link.finish(job, "FAILURE", "reject", record, expires, (), str(refusal), kind=refusal.kind)
+        if refusal.error is not None and signals.task_unknown.receivers:
+            signals.task_unknown.send(
+                sender=self._hostname, message=job, exc=refusal.error, name=job.task, id=job.id
+            )
+        elif signals.task_rejected.receivers:
+            signals.task_rejected.send(sender=self._hostname, message=job, exc=refusal)
+
+    # --- 2. execute
+
+    def _execute(self, runner: TaskRunner, request: Context, args: Any, kwargs: Any) -> None:
+        started = time.monotonic()
+        task = runner.task
+        value: Any = None
+        state: str | None = None
+        if signals.task_prerun.receivers:
+            signals.task_prerun.send(sender=task, task_id=request.id, task=task, args=args, kwargs=kwargs)
+        try:
+            try:
+                if task.track_started:
+                    self._store_started(request)
+                if runner.before_start is not None:
+                    runner.before_start(request.id, args, kwargs)
+                value = runner.call(*args, **kwargs)
+            except BaseException as error:
+                value = error
+                state = self._raised(runner, request, error)
+                if isinstance(error, _LEAVE):
+                    request.link.flush()
+                    raise
+            else:
+                state, value = self._succeed(runner, request, value, started)
+            if runner.after_return is not None and state in ("SUCCESS", "FAILURE"):
+                self._call_hook("after_return", runner.after_return, request, state, value, request.id, args, kwargs, None)
+        finally:
+            if signals.task_postrun.receivers:
+                signals.task_postrun.send(
+                    sender=task, task_id=request.id, task=task, args=args, kwargs=kwargs, retval=value, state=state
+                )
+            if isinstance(value, BaseException) and value.__traceback__ is not None:
+                clear_frames(value)
+
+    def _store_started(self, request: Context) -> None:
+        if self._format is None or self._ignores_result(request):
+            return
+        meta = {"pid": os.getpid(), "hostname": self._hostname}
+        record = self._format.write(request.id, "STARTED", meta, request=request)
+        request.link.started(request.job, record, self._format.expires, state="STARTED")
+
+    def _raised(self, runner: TaskRunner, request: Context, error: BaseException) -> str:
+        if isinstance(error, Retry):
+            return self._retry(runner, request, error)
+        if isinstance(error, Reject):
+            return self._reject(runner, request, error)
+        if isinstance(error, Ignore):
+            return self._ignore(runner, request)
+        return self._fail(runner, request, error)
+
+    # --- 3. report
+
+    def _succeed(self, runner: TaskRunner, request: Context, value: Any, started: float) -> tuple[str, Any]:
+        publish: Any = request._follow_ups or ()
+        children = [child.as_tuple() for child in request._children] if request._children else []
+        record = expires = None
+        try:
+            if request.callbacks or request.chain:
+                messages, more = prepare_next(self._app, request, value)
+                publish = [*publish, *messages]
+                children += more
+            if self._format is not None and not self._ignores_result(request):
+                record = self._format.write(request.id, "SUCCESS", value, None, request, children)
+                expires = self._format.expires
+        except EncodeError as error:
+            return self._fail(runner, request, error), error
+        self._report(request, "SUCCESS", "ack", record, expires, publish)
+        runtime = time.monotonic() - started
+        task = runner.task
+        if runner.on_success is not None:
+            self._call_hook("on_success", runner.on_success, request, value, request.id, request.args, request.kwargs)
+        if signals.task_success.receivers:
+            signals.task_success.send(sender=task, result=value, runtime=runtime)
+        if logger.isEnabledFor(_INFO):
+            log_success(task, request, value, runtime)
+        return "SUCCESS", value
+
+    def _fail(self, runner: TaskRunner, request: Context, error: BaseException) -> str:
+        task = runner.task
+        info = ExceptionInfo(error)
+        record = expires = None
+        if self._format is not None and (not self._ignores_result(request) or task.store_errors_even_if_ignored):
+            record = self._failure_record(request, info)
+            expires = self._format.expires_for("FAILURE")
+        publish = list(request._follow_ups or ())
+        if request.errbacks:
+            publish += call_errbacks(self._app, request, info)
+        if request.chain and self._format is not None:
+            fail_chain(self._app, request, info)
+        self._report(request, "FAILURE", "ack", record, expires, publish, reason=safe_repr(error))
+        if runner.on_failure is not None:
+            self._call_hook("on_failure", runner.on_failure, request, error, request.id, request.args, request.kwargs, info)
+        if signals.task_failure.receivers:
+            signals.task_failure.send(
+                sender=task, task_id=request.id, exception=error, args=request.args, kwargs=request.kwargs,
+                traceback=info.tb, einfo=info,
+            )  # fmt: skip
+        log_failure(task, request, info)
+        return "FAILURE"
+
+    def _failure_record(self, request: Context, info: ExceptionInfo, state: str = "FAILURE") -> bytes:
+        assert self._format is not None
+        children = [child.as_tuple() for child in request._children] if request._children else []
+        try:
+            return self._format.write(request.id, state, info.exception, info.traceback, request, children)
+        except EncodeError as error:
+            # Extended records hold the arguments, which pickle may carry and JSON may not.
+            return self._format.write(request.id, state, error, info.traceback)
+
+    def _retry(self, runner: TaskRunner, request: Context, retry: Retry) -> str:
+        task = runner.task
+        info = ExceptionInfo(retry)
+        record = expires = None
+        if self._format is not None and not self._ignores_result(request):
+            reason = retry.exc if retry.exc is not None else retry
+            record = self._format.write(request.id, "RETRY", reason, info.traceback, request, [])
+            expires = self._format.expires
+        self._report(request, "RETRY", "ack", record, expires, request._follow_ups or ())
+        if runner.on_retry is not None:
+            self._call_hook("on_retry", runner.on_retry, request, retry.exc, request.id, request.args, request.kwargs, info)
+        if signals.task_retry.receivers:
+            signals.task_retry.send(sender=task, request=request, reason=retry, einfo=info)
+        log_retry(task, request, retry)
+        return "RETRY"
+
+    def _ignore(self, runner: TaskRunner, request: Context) -> str:
+        self._report(request, "IGNORED", "ack", None, None, request._follow_ups or ())
+        log_ignored(runner.task, request)
+        return "IGNORED"
+
+    def _reject(self, runner: TaskRunner, request: Context, reject: Reject) -> str:
+        """Back to the queue, or to the dead letters with the reason; the latter is a failure its caller hears of."""
+        record = expires = None
+        disposition = "requeue" if reject.requeue else "reject"
+        reason = "" if reject.reason is None else str(reject.reason)
+        if not reject.requeue and self._format is not None and not self._ignores_result(request):
+            record = self._failure_record(request, _NoTraceback(reject))
+            expires = self._format.expires_for("FAILURE")
+        state = "REJECTED" if reject.requeue else "FAILURE"
+        self._report(request, state, disposition, record, expires, (), reason)
+        if signals.task_rejected.receivers:
+            signals.task_rejected.send(sender=self._hostname, message=request.job, exc=reject)
+        log_rejected(runner.task, request, reject)
+        return "REJECTED"
+
+    def _report(
+        self,
+        request: Context,
+        state: str,
+        disposition: Any,
+        record: bytes | None,
+        expires: float | None,
+        publish: Any,
+        reason: str = "",
+    ) -> None:
+        request.reported = True
+        if not publish:
+            request.link.finish(request.job, state, disposition, record, expires, (), reason)
+            return
+        sender = self._app.sender
+        sender.bind(publish)
+        messages = [prepared.message for prepared in publish]
+        request.link.finish(request.job, state, disposition, record, expires, messages, reason)
+        sender.announce(publish)
+
+    @staticmethod
+    def _ignores_result(request: Context) -> bool:
+        wish = request.ignore_result
+        return bool(request.task_object.ignore_result if wish is None else wish)
+
+    @staticmethod
+    def _call_hook(name: str, hook: Any, request: Context, *args: Any) -> None:
+        """The outcome is reported already, so an error in a hook is logged and changes nothing."""
+        try:
+            hook(*args)
+        except Exception as error:
+            logger.exception("Task %s[%s] %s handler raised: %r", request.task, request.id, name, error)
+
+
+class _NoTraceback(ExceptionInfo):
+    """A rejection is a decision: where it was taken is no news."""
+
+    @property
+    def traceback(self) -> Any:
+        """None."""
+        return None
+
+
+def _sort_body(body: Any) -> tuple[Any, Any, Any]:
+    """args, kwargs and embed of a decoded body: protocol 2's three elements, or the map of protocol 1."""
+    if isinstance(body, dict):
+        embed = {name: body.get(name) for name in ("callbacks", "errbacks", "chain", "chord")}
+        return body.get("args") or (), body.get("kwargs") or {}, embed
+    if isinstance(body, (list, tuple)) and len(body) == 3:
+        return body[0], body[1], body[2]
+    raise InvalidTaskError("the body is neither three elements nor a map")

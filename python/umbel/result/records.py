@@ -1,0 +1,148 @@
+"""Records of results: Celery's fields in Celery's order, in the result serializer, compressed or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from umbel import _native
+from umbel._interfaces import AppInterface
+from umbel.exceptions import DecodeError, EncodeError, ImproperlyConfigured
+from umbel.result.failures import portable, rebuild, restore_wrapped, to_fields
+from umbel.serialization import accepted, by_name, loads
+from umbel.states import EXCEPTION_STATES, READY_STATES
+
+__all__ = ["RecordFormat"]
+
+#: Serializers that can carry exception objects.
+_OBJECT_SERIALIZERS = frozenset({"pickle", "cloudpickle"})
+_COMPRESSED = b"\x00celery-compressed\x00"
+
+
+class RecordFormat:
+    """Writes and reads records as an application's settings say."""
+
+    def __init__(self, app: AppInterface) -> None:
+        conf = app.conf
+        codec = by_name(conf.result_serializer)
+        self._serializer: str = conf.result_serializer
+        self._encode: Callable[[Any], bytes] = _native.json_dumps if self._serializer == "json" else codec.dumps
+        self._compression: str | None = conf.result_compression
+        self._accept = accepted(conf.result_accept_content or conf.accept_content) | {codec.content_type}
+        self._timezone = app.timezone
+        self.extended = bool(conf.result_extended)
+        self.expires: float | None = conf.result_expires or None
+        failure = conf.result_failure_expires
+        self.failure_expires: float | None = self.expires if failure is None else failure or None
+        if self._compression:
+            self._check_compression(self._compression)
+
+    @staticmethod
+    def _check_compression(method: str) -> None:
+        try:
+            _native.compress(b"", method)
+        except KeyError:
+            raise ImproperlyConfigured(f"result_compression knows no method {method!r}") from None
+
+    def expires_for(self, state: str) -> float | None:
+        """Life of a record in that state, seconds; None: for ever."""
+        return self.failure_expires if state == "FAILURE" else self.expires
+
+    def write(
+        self,
+        task_id: str,
+        state: str,
+        result: Any,
+        traceback: str | None = None,
+        request: Any = None,
+        children: list[Any] | None = None,
+    ) -> bytes:
+        """Bytes of a record. `result` is the exception itself in exception states. Raises EncodeError."""
+        if state in EXCEPTION_STATES and isinstance(result, BaseException):
+            result = self.exception_value(result)
+        date_done = datetime.now(self._timezone).isoformat() if state in READY_STATES else None
+        record = {
+            "status": state,
+            "result": result,
+            "traceback": traceback,
+            "children": children,
+            "date_done": date_done,
+        }
+        if request is not None:
+            if request.group:
+                record["group_id"] = request.group
+            if request.parent_id:
+                record["parent_id"] = request.parent_id
+            if self.extended:
+                record.update(_extended(request))
+        record["task_id"] = task_id
+        return self._finish(record)
+
+    def _finish(self, record: dict[str, Any]) -> bytes:
+        try:
+            data = self._encode(record)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise EncodeError(repr(error)) from error
+        if self._compression:
+            packed, method = _native.compress(data, self._compression)
+            return _COMPRESSED + method.encode() + b"\x00" + packed
+        return data
+
+    def exception_value(self, error: BaseException) -> Any:
+        """What a record carries for an exception."""
+        error = portable(error)
+        return error if self._serializer in _OBJECT_SERIALIZERS else to_fields(error, self._encode)
+
+    def read(self, data: bytes) -> dict[str, Any]:
+        """A record's fields, with exceptions rebuilt. Raises DecodeError, ContentDisallowed or SecurityError.
+
+        Records carry no content type; what wrote them is told by their first bytes, so that results survive a change
+        of serializer. Only what `result_accept_content` allows is read.
+        """
+        if data.startswith(_COMPRESSED):
+            method, _, packed = data[len(_COMPRESSED) :].partition(b"\x00")
+            data = _decompress(packed, method.decode("ascii", "replace"))
+        content_type = _content_type(data)
+        meta = loads(data, content_type, None, self._accept)
+        if not isinstance(meta, dict) or "status" not in meta:
+            raise DecodeError(f"Not a result record: {data[:80]!r}")
+        if meta["status"] in EXCEPTION_STATES:
+            error = rebuild(meta.get("result"))
+            meta["result"] = restore_wrapped(error) if error is not None and self._serializer == "pickle" else error
+        return meta
+
+
+def _decompress(data: bytes, method: str) -> bytes:
+    try:
+        return _native.decompress(data, method)
+    except (KeyError, ValueError, _native.NativeError) as error:
+        raise DecodeError(f"Result compressed with {method!r} cannot be read: {error}") from error
+
+
+def _content_type(data: bytes) -> str:
+    first = data[:2]
+    if first[:1] == b"{":
+        return "application/json"
+    if first[:1] == b"\x80" and first[1:] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return "application/x-python-serialize"
+    if first and (0x80 <= first[0] <= 0x8F or first[0] in (0xDE, 0xDF)):
+        return "application/x-msgpack"
+    return "application/x-yaml"
+
+
+def _extended(request: Any) -> dict[str, Any]:
+    info = request.delivery_info or {}
+    fields = {
+        "name": request.task,
+        "args": request.args,
+        "kwargs": request.kwargs,
+        "worker": request.hostname,
+        "retries": request.retries,
+        "queue": info.get("routing_key"),
+    }
+    if request.stamps:
+        names = request.stamped_headers or []
+        fields["stamped_headers"] = names
+        fields.update({name: value for name, value in request.stamps.items() if name in names})
+    return fields

@@ -1,0 +1,220 @@
+"""`Context`: what a task sees of its message, as `self.request`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from umbel._native import Job, MessageDict
+
+__all__ = ["Context"]
+
+#: Headers that are not custom. The rest of a message's headers is `request.headers`.
+_STANDARD = frozenset(
+    {
+        "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id",
+        "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "replaced_task_nesting", "stamped_headers",
+        "stamps", "compression", "meth",
+    }
+)  # fmt: skip
+#: What RabbitMQ adds to a dead-lettered message. Sent again it would be taken for a cycle.
+_X_DEATH = frozenset(
+    {
+        "x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason", "x-last-death-exchange",
+        "x-last-death-queue", "x-last-death-reason",
+    }
+)  # fmt: skip
+
+
+class _FromJob:
+    """A field computed from the job the first time it is looked at: most tasks look at none."""
+
+    def __init__(self, compute: Any) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, request: Context | None, owner: type) -> Any:
+        if request is None:
+            return None
+        value = request.__dict__[self._name] = self._compute(request)
+        return value
+
+
+class Context:
+    """A request. Every field may be absent from the message, and then has the value given here."""
+
+    id: Any = None
+    task: Any = None
+    args: Any = None
+    kwargs: Any = None
+    shadow: str | None = None
+    eta: str | None = None
+    expires: str | None = None
+    group: str | None = None
+    group_index: int | None = None
+    retries: int = 0
+    timelimit: Any = None
+    root_id: str | None = None
+    parent_id: str | None = None
+    argsrepr: str | None = None
+    kwargsrepr: str | None = None
+    origin: str | None = None
+    ignore_result: bool | None = None
+    replaced_task_nesting: int = 0
+    stamped_headers: list[str] | None = None
+    stamps: dict[str, Any] | None = None
+    callbacks: list[Any] | None = None
+    errbacks: list[Any] | None = None
+    chain: list[Any] | None = None
+    chord: Any = None
+    hostname: str | None = None
+    logfile: str | None = None
+    loglevel: int | None = None
+    utc: bool | None = None
+    taskset: str | None = None
+    is_eager: bool = False
+    called_directly: bool = True
+
+    #: The request that was running when this one began.
+    outer: Context | None = None
+    #: The task that runs.
+    task_object: Any = None
+    #: The delivered message and where its outcome goes; None outside a worker.
+    job: Any = None
+    link: Any = None
+    #: The outcome has been handed over.
+    reported: bool = False
+    _children: list[Any] | None = None
+    _follow_ups: list[MessageDict] | None = None
+
+    def __init__(self, fields: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        if fields:
+            self.__dict__.update(fields)
+        if more:
+            self.__dict__.update(more)
+
+    @classmethod
+    def of_job(cls, job: Job, headers: dict[str, Any], args: Any, kwargs: Any, hostname: str) -> Context:
+        """The request of a delivered message; `headers` become its fields."""
+        request = cls.__new__(cls)
+        fields = request.__dict__
+        fields.update(headers)
+        if not headers.keys() <= _STANDARD:
+            # A custom header may have any name; it must not replace what is not a header.
+            for name in headers.keys() & _PROTECTED:
+                del fields[name]
+        fields["args"] = args
+        fields["kwargs"] = kwargs
+        fields["hostname"] = hostname
+        fields["called_directly"] = False
+        fields["job"] = job
+        return request
+
+    @_FromJob
+    def delivery_info(self) -> dict[str, Any] | None:
+        """exchange, routing_key, priority and redelivered."""
+        return self.job.delivery_info if self.job is not None else None
+
+    @_FromJob
+    def properties(self) -> dict[str, Any] | None:
+        """The message's properties, as they came."""
+        return self.job.properties if self.job is not None else None
+
+    @_FromJob
+    def reply_to(self) -> str | None:
+        """Where the sender wants replies."""
+        return (self.properties or {}).get("reply_to")
+
+    @_FromJob
+    def correlation_id(self) -> str | None:
+        """The sender's id of the exchange of messages; usually the task id."""
+        return (self.properties or {}).get("correlation_id")
+
+    @_FromJob
+    def headers(self) -> dict[str, Any] | None:
+        """Custom headers; None if there are none."""
+        if self.job is None:
+            return None
+        custom = {name: value for name, value in self.job.headers.items() if name not in _STANDARD}
+        return custom or None
+
+    @property
+    def time_limit(self) -> float | None:
+        """The hard limit the message asks for, seconds."""
+        return self.timelimit[0] if self.timelimit else None
+
+    @property
+    def soft_time_limit(self) -> float | None:
+        """The soft limit the message asks for, seconds."""
+        return self.timelimit[1] if self.timelimit else None
+
+    @property
+    def children(self) -> list[Any]:
+        """Results of the tasks this one sent."""
+        if self._children is None:
+            self._children = []
+        return self._children
+
+    @property
+    def follow_ups(self) -> list[MessageDict]:
+        """Messages to publish in the same step in which this one is acknowledged."""
+        if self._follow_ups is None:
+            self._follow_ups = []
+        return self._follow_ups
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The field, or `default`."""
+        return getattr(self, key, default)
+
+    def update(self, fields: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        """Replaces fields."""
+        self.__dict__.update(fields or {}, **more)
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self.__dict__.clear()
+
+    def as_execution_options(self) -> dict[str, Any]:
+        """Options with which `apply_async` sends this task again unchanged."""
+        hard, soft = self.timelimit or (None, None)
+        options: dict[str, Any] = {
+            "task_id": self.id,
+            "root_id": self.root_id,
+            "parent_id": self.parent_id,
+            "group_id": self.group,
+            "group_index": self.group_index,
+            "shadow": self.shadow,
+            "chord": self.chord,
+            "chain": self.chain,
+            "link": self.callbacks,
+            "link_error": self.errbacks,
+            "expires": self.expires,
+            "soft_time_limit": soft,
+            "time_limit": hard,
+            "headers": self._headers_to_repeat(),
+            "retries": self.retries,
+            "reply_to": self.reply_to,
+            "replaced_task_nesting": self.replaced_task_nesting,
+            "origin": self.origin,
+        }
+        if self.stamps is not None and self.stamped_headers is not None:
+            options["stamped_headers"] = self.stamped_headers
+            options.update({name: value for name, value in self.stamps.items() if name in self.stamped_headers})
+        return options
+
+    def _headers_to_repeat(self) -> dict[str, Any]:
+        custom = cast("dict[str, Any]", self.headers or {})
+        return {name: value for name, value in custom.items() if name not in _X_DEATH and name != "redelivered"}
+
+    def __repr__(self) -> str:
+        shown = {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
+        shown.pop("task_object", None)
+        shown.pop("outer", None)
+        return f"<Context: {shown!r}>"
+
+
+_PROTECTED = frozenset(name for name in dir(Context) if not name.startswith("__")) - _STANDARD

@@ -1,0 +1,401 @@
+"""`Task`: what `@app.task` makes of a function, and the base of task classes."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextvars import Token
+from datetime import datetime
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, overload
+
+from umbel import _current
+from umbel.exceptions import MaxRetriesExceededError, Reject, Retry
+from umbel.result import AsyncResult, EagerResult
+from umbel.task.arguments import ArgumentCheck
+from umbel.task.options import FromSetting, from_setting
+from umbel.task.request import Context
+from umbel.task.retry import merged_arguments
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from umbel.task.options import CallOptions
+
+__all__ = ["Task"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+#: Attributes a message does not depend on; all others make the sender look again.
+_UNSENT = frozenset({"request", "max_retries", "default_retry_delay"})
+
+
+class Task(Generic[P, R]):
+    """A task: called, it runs here; with `delay` or `apply_async`, in a worker.
+
+    One instance exists in each process. Options are class attributes; those that are not given have the value of
+    their setting.
+    """
+
+    #: The application; the current one if the task was registered with none.
+    _app: ClassVar[Any] = None
+    __bound__: ClassVar[bool] = False
+
+    name: str = ""
+    #: Check arguments when the task is sent.
+    typing: bool = True
+    max_retries: int | None = 3
+    #: Seconds.
+    default_retry_delay: float = 3 * 60
+    rate_limit: str | int | float | None = from_setting()
+    ignore_result: bool = from_setting()
+    #: Note the tasks this one sends, as `result.children`.
+    trail: bool = True
+    send_events: bool = True
+    store_errors_even_if_ignored: bool = from_setting()
+    serializer: str = from_setting()
+    compression: str | None = from_setting()
+    #: Seconds.
+    time_limit: float | None = from_setting()
+    soft_time_limit: float | None = from_setting()
+    track_started: bool = from_setting()
+    acks_late: bool = from_setting()
+    acks_on_failure_or_timeout: bool = from_setting()
+    acks_on_failure: bool = from_setting()
+    acks_on_timeout: bool = from_setting()
+    reject_on_worker_lost: bool = from_setting()
+    retry_on_worker_lost: bool = from_setting()
+    store_eager_result: bool = from_setting()
+    #: Exceptions that are no surprise: logged without traceback, at level INFO.
+    throws: tuple[type[BaseException], ...] = ()
+    #: Seconds, or a moment.
+    expires: float | datetime | None = None
+    priority: int | None = from_setting()
+    #: Characters of the result shown in logs.
+    resultrepr_maxsize: int = 1024
+    abstract: bool = True
+
+    autoretry_for: Sequence[type[BaseException]] = ()
+    dont_autoretry_for: Sequence[type[BaseException]] = ()
+    retry_kwargs: Mapping[str, Any] | None = None
+    #: False, True (1 s) or the seconds of the first delay, which doubles with each try.
+    retry_backoff: bool | float = False
+    retry_backoff_max: float = 600
+    retry_jitter: bool = True
+
+    MaxRetriesExceededError = MaxRetriesExceededError
+
+    #: What the sender worked out about this task; it belongs to `umbel.app.sending`.
+    _plan: Any = None
+    _check: ArgumentCheck | None = None
+
+    # --- the task itself
+
+    @property
+    def app(self) -> Any:
+        """The application."""
+        app = type(self)._app
+        return _current.current_app() if app is None else app
+
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The body."""
+        raise NotImplementedError(f"Tasks must define the run method; {type(self).__name__} does not")
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Runs the body here and now, with a request of its own."""
+        request = Context(args=args, kwargs=kwargs, task_object=self, outer=_current.current_request())
+        token = _current.push_request(request)  # type: ignore[arg-type]
+        try:
+            return self.run(*args, **kwargs)
+        finally:
+            _current.pop_request(token)
+
+    @property
+    def request(self) -> Context:
+        """The request this task runs for; an empty one if it does not run."""
+        request: Any = _current.current_request()
+        while request is not None:
+            if request.task_object is self:
+                found: Context = request
+                return found
+            request = request.outer
+        return Context()
+
+    def push_request(self, *args: Any, **kwargs: Any) -> Token[Any]:
+        """Pretends that the task runs for a request of these fields, for tests."""
+        request = Context(*args, **kwargs)
+        request.task_object, request.outer = self, _current.current_request()  # type: ignore[assignment]
+        token = _current.push_request(request)  # type: ignore[arg-type]
+        request.__dict__["_token"] = token
+        return token
+
+    def pop_request(self) -> None:
+        """Undoes the last `push_request`."""
+        _current.pop_request(self.request.__dict__["_token"])
+
+    # --- sending
+
+    @overload
+    def delay(self: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> AsyncResult[T]: ...
+    @overload
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]: ...
+    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
+        """Sends the task with these arguments; `apply_async` takes options as well."""
+        return self.apply_async(args, kwargs)
+
+    @overload
+    def apply_async(
+        self: Task[P, Coroutine[Any, Any, T]],
+        args: Sequence[Any] | None = ...,
+        kwargs: Mapping[str, Any] | None = ...,
+        **options: Unpack[CallOptions],
+    ) -> AsyncResult[T]: ...
+    @overload
+    def apply_async(
+        self,
+        args: Sequence[Any] | None = ...,
+        kwargs: Mapping[str, Any] | None = ...,
+        **options: Unpack[CallOptions],
+    ) -> AsyncResult[R]: ...
+    def apply_async(
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> AsyncResult[Any]:
+        """Sends the task. Options are those of `CallOptions`.
+
+        Raises:
+            TypeError: The arguments do not fit the function (unless `typing=False`).
+            ValueError: The soft time limit is above the hard one.
+            umbel.exceptions.EncodeError: An argument cannot be serialized.
+            umbel.exceptions.OperationalError: The broker cannot be reached in time.
+        """
+        if self._check is not None and self.typing:
+            self._check(args or (), kwargs or {})
+        result: AsyncResult[Any] = self.app.sender.send(self.name, args, kwargs, options, self)
+        return result
+
+    @overload
+    async def adelay(self: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> AsyncResult[T]: ...
+    @overload
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]: ...
+    async def adelay(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
+        """`delay` that lets other coroutines run while the broker confirms."""
+        return await self.aapply_async(args, kwargs)
+
+    @overload
+    async def aapply_async(
+        self: Task[P, Coroutine[Any, Any, T]],
+        args: Sequence[Any] | None = ...,
+        kwargs: Mapping[str, Any] | None = ...,
+        **options: Unpack[CallOptions],
+    ) -> AsyncResult[T]: ...
+    @overload
+    async def aapply_async(
+        self,
+        args: Sequence[Any] | None = ...,
+        kwargs: Mapping[str, Any] | None = ...,
+        **options: Unpack[CallOptions],
+    ) -> AsyncResult[R]: ...
+    async def aapply_async(
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> AsyncResult[Any]:
+        """`apply_async` that lets other coroutines run while the broker confirms."""
+        result: AsyncResult[Any] = await asyncio.to_thread(self.apply_async, args, kwargs, **options)
+        return result
+
+    @overload
+    def apply(
+        self: Task[P, Coroutine[Any, Any, T]],
+        args: Sequence[Any] | None = ...,
+        kwargs: Mapping[str, Any] | None = ...,
+        **options: Any,
+    ) -> EagerResult[T]: ...
+    @overload
+    def apply(
+        self, args: Sequence[Any] | None = ..., kwargs: Mapping[str, Any] | None = ..., **options: Any
+    ) -> EagerResult[R]: ...
+    def apply(
+        self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> EagerResult[Any]:
+        """Runs the task here, as a worker would: with a request, retries, hooks and signals.
+
+        Options: `throw` (raise what the task raises; `task_eager_propagates` by default), `task_id`, `retries`,
+        `link`, `link_error`, `headers` and other fields of the request.
+        """
+        result: EagerResult[Any] = self.app.run_eagerly(self, args, kwargs, options)
+        return result
+
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[Any]:  # noqa: N802, Celery's name
+        """The result of a task of this kind with that id."""
+        result: AsyncResult[Any] = self.app.AsyncResult(task_id, task_name=self.name, **kwargs)
+        return result
+
+    def shadow_name(self, args: Any, kwargs: Any, options: Mapping[str, Any]) -> str | None:
+        """Override to show another name in logs, chosen for each call."""
+        return None
+
+    # --- while it runs
+
+    def retry(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Retry:
+        """Has the task run again later, and ends this run by raising Retry; write `raise self.retry(...)`.
+
+        In a worker the new message is published in the same step in which this one is acknowledged.
+
+        Args:
+            args: Other arguments for the next run; likewise `kwargs`.
+            exc: What went wrong: shown in the result, and raised once there are no retries left.
+            throw: False returns the Retry rather than raising it.
+            eta: Moment of the next run.
+            countdown: Seconds until the next run; `default_retry_delay` if neither is given.
+            max_retries: Limit for this call, in place of the task's.
+            options: Of `apply_async`.
+
+        Raises:
+            Retry: Always, unless `throw=False`.
+            MaxRetriesExceededError: There are none left and no `exc` was given.
+        """
+        request = self.request
+        retries = request.retries + 1
+        limit = self.max_retries if max_retries is None else max_retries
+        if request.called_directly:
+            _raise_in_context(exc or Retry("Task can be retried", None))
+        if not eta and countdown is None:
+            countdown = self.default_retry_delay
+        new_args, new_kwargs = merged_arguments(self.run, request, args, kwargs)
+        if limit is not None and retries > limit:
+            if exc is not None:
+                _raise_in_context(exc)
+            raise self.MaxRetriesExceededError(
+                f"Can't retry {self.name}[{request.id}] args:{new_args} kwargs:{new_kwargs}",
+                task_args=new_args,
+                task_kwargs=new_kwargs,
+            )
+        send = self._retry_options(request)
+        send.update(countdown=countdown, eta=eta, retries=retries, **options)
+        retry = Retry(exc=exc, when=eta or countdown, is_eager=request.is_eager, sig=(new_args, new_kwargs, send))
+        if not request.is_eager:
+            self._hand_in_retry(request, new_args, new_kwargs, send)
+        if throw:
+            raise retry
+        return retry
+
+    def _retry_options(self, request: Context) -> dict[str, Any]:
+        options = request.as_execution_options()
+        options["ignore_result"] = self.ignore_result if request.ignore_result is None else request.ignore_result
+        info = request.delivery_info or {}
+        if info.get("priority") is not None:
+            options["priority"] = info["priority"]
+        exchange, routing_key = info.get("exchange"), info.get("routing_key")
+        if exchange:
+            options.update(exchange=exchange, routing_key=routing_key)
+        elif routing_key:
+            options["queue"] = routing_key
+        return options
+
+    def _hand_in_retry(self, request: Context, args: Any, kwargs: Any, options: dict[str, Any]) -> None:
+        try:
+            prepared = self.app.sender.prepare(self.name, tuple(args or ()), kwargs, options, self)
+        except Exception as error:
+            # Arguments that cannot be sent again would be lost by a plain failure: the message goes to the dead letters.
+            raise Reject(error, requeue=False) from error
+        request.follow_ups.append(prepared)
+
+    def update_state(
+        self, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any
+    ) -> None:
+        """Stores a state of your own, such as PROGRESS with details in `meta`, while the task runs."""
+        request = self.request
+        if task_id is None or task_id == request.id:
+            self.app.store_state(request, task_id or request.id, state, meta)
+        else:
+            self.app.results.store(task_id, state, meta)
+
+    def add_trail(self, result: Any) -> Any:
+        """Lists a result among the running task's children."""
+        if self.trail:
+            self.request.children.append(result)
+        return result
+
+    # --- hooks
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Called before the task runs."""
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        """Called after it returned."""
+
+    def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Called when it is to be retried."""
+
+    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Called after it failed."""
+
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Called after it succeeded or failed."""
+
+    @classmethod
+    def bind(cls, app: Any) -> Any:
+        """Ties the class to an application."""
+        cls._app = app
+        cls.__bound__ = True
+        cls.on_bound(app)
+        return app
+
+    @classmethod
+    def on_bound(cls, app: Any) -> None:
+        """Called when the class is tied to an application."""
+
+    # --- as a value
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, value in list(cls.__dict__.items()):
+            # None in place of an option that has a setting means "the setting", as in Celery.
+            if value is None and isinstance(getattr(Task, "__dict__", {}).get(name), FromSetting):
+                delattr(cls, name)
+
+    def prepare(self) -> None:
+        """Called once when the task is registered: learns how `run` may be called."""
+        run = self.run
+        function: Callable[..., Any] = getattr(run, "__func__", run)
+        bound = getattr(run, "__self__", None) is self
+        self._check = ArgumentCheck(function, bound)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        if not name.startswith("_") and name not in _UNSENT:
+            object.__setattr__(self, "_plan", None)
+
+    def __repr__(self) -> str:
+        app = type(self)._app
+        return f"<@task: {self.name} of {app.main if app is not None and app.main else 'default'}>"
+
+    def __reduce__(self) -> Any:
+        return _unpickle, (self.name, type(self).__module__)
+
+
+def _unpickle(name: str, module: str) -> Any:
+    tasks: Any = _current.current_app().tasks
+    if name not in tasks and module not in sys.modules:
+        import_module(module)
+    return tasks[name]
+
+
+def _raise_in_context(error: BaseException) -> None:
+    """Raises `error`, chained to the exception being handled, if any."""
+    current = sys.exc_info()[1]
+    if current is None or current is error:
+        raise error
+    raise error from current
