@@ -1,7 +1,6 @@
 //! `Client`: publishes and waits for results.
 
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
@@ -9,9 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
 use umbel_broker::url::hide_password;
-use umbel_backend::{Backend, MemoryBackend};
-use umbel_broker::url::{Engine, memory_name};
-use umbel_broker::{BrokerError, ExchangeKind, SystemClock, TransportOptions};
+use umbel_broker::{BrokerError, ExchangeKind};
 use umbel_client::{Call, CallError, ClientOptions, PerProcess};
 use umbel_protocol::{Destination, ResultWrite};
 
@@ -19,6 +16,7 @@ use crate::errors::broker_error;
 use crate::gil;
 use crate::message;
 use crate::options::Options;
+use crate::store::Stores;
 
 /// How long calls go on trying when nothing else was said.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,31 +46,6 @@ impl Client {
     }
 }
 
-/// Opens what the URLs name. Nothing connects yet.
-fn open(
-    broker_url: &str,
-    broker_options: &TransportOptions,
-    result_url: Option<&str>,
-    result_options: &TransportOptions,
-) -> Result<umbel_client::Client, BrokerError> {
-    let clock = Arc::new(SystemClock);
-    let broker = umbel_broker::open(broker_url, broker_options, clock.clone())?;
-    let backend = result_url.map(|url| open_backend(url, result_options, clock)).transpose()?;
-    Ok(umbel_client::Client::new(broker, backend, ClientOptions::default()))
-}
-
-fn open_backend(
-    url: &str,
-    options: &TransportOptions,
-    clock: Arc<SystemClock>,
-) -> Result<Arc<dyn Backend>, BrokerError> {
-    let _ = options;
-    match Engine::of(url, "result_backend")? {
-        Engine::Memory => Ok(Arc::new(MemoryBackend::named(memory_name(url), clock))),
-        _ => Err(BrokerError::Config { setting: "result_backend".into(), detail: "not linked".into() }),
-    }
-}
-
 #[pymethods]
 impl Client {
     /// Connects at first use. Options: `publish_timeout`, `broker_transport_options`,
@@ -81,10 +54,17 @@ impl Client {
     fn new(broker_url: String, result_url: Option<String>, options: &Bound<'_, PyAny>) -> PyResult<Self> {
         let options = Options::new(options)?;
         let timeout = options.seconds("publish_timeout")?.unwrap_or(Some(PUBLISH_TIMEOUT));
-        let broker_options = options.transport("broker_transport_options")?;
-        let result_options = options.transport("result_backend_transport_options")?;
         let shown = (hide_password(&broker_url), result_url.as_deref().map(hide_password));
-        let make = move || open(&broker_url, &broker_options, result_url.as_deref(), &result_options);
+        let stores = Stores {
+            broker_url,
+            broker_options: options.transport("broker_transport_options")?,
+            result_url,
+            result_options: options.transport("result_backend_transport_options")?,
+        };
+        let make = move || {
+            let (broker, backend) = stores.open()?;
+            Ok(umbel_client::Client::new(broker, backend, ClientOptions::default()))
+        };
         let client = Self { state: PerProcess::new(make), broker_url: shown.0, result_url: shown.1, timeout };
         client.state()?;
         Ok(client)

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use umbel_client::{Call, CallError};
 
 use crate::errors::broker_error;
+use crate::logs;
 
 /// Runs a blocking call detached from the interpreter. While it waits, signal handlers run about every 100 ms; what
 /// one of them raises ends the call.
@@ -28,6 +29,7 @@ pub(crate) fn call<T: Send>(
         };
         work(&mut Call::interruptible(timeout, &mut pulse))
     });
+    logs::flush(py);
     match outcome {
         Ok(value) => Ok(value),
         Err(CallError::Broker(error)) => Err(broker_error(error)),

@@ -4,25 +4,31 @@ mod client;
 mod codec;
 mod descriptor;
 mod errors;
+mod event;
 mod gil;
 mod job;
 mod link;
+mod logs;
 mod message;
 mod options;
 mod repr;
 mod runtime;
+mod store;
 mod text;
+mod worker;
 
 use pyo3::prelude::*;
 
 #[pymodule(gil_used = false)]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    logs::start();
     errors::register(module)?;
     codec::register(module)?;
     repr::register(module)?;
     text::register(module)?;
     module.add_class::<client::Client>()?;
     module.add_class::<job::Job>()?;
-    module.add_class::<link::ChildLink>()
+    module.add_class::<link::ChildLink>()?;
+    module.add_class::<worker::Worker>()
 }

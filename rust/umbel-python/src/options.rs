@@ -48,6 +48,11 @@ impl<'py> Options<'py> {
         gil::seconds(given).map(Some)
     }
 
+    /// Whether the option `name` was given as None.
+    pub(crate) fn is_none(&self, name: &str) -> PyResult<bool> {
+        Ok(self.0.get_item(name)?.is_some_and(|value| value.is_none()))
+    }
+
     /// The option `name`, a mapping of transport options, as text.
     pub(crate) fn transport(&self, name: &str) -> PyResult<TransportOptions> {
         let mut options = TransportOptions::new();
