@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import datetime
 from typing import Any
@@ -12,55 +13,47 @@ from umbel.cli.context import CliContext, UmbelCommand, pass_cli
 from umbel.cli.result import show_result
 
 
-class Json(click.ParamType):
-    """A JSON value of one type."""
-
-    name = "JSON"
-
-    def __init__(self, wanted: type, example: str) -> None:
-        self._wanted = wanted
-        self._example = example
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, self._wanted):
-            return value
-        try:
-            parsed = json.loads(value)
-        except ValueError as error:
-            self.fail(f"{value!r} is not JSON ({error}); for example {self._example}", param, ctx)
-        if not isinstance(parsed, self._wanted):
-            self.fail(f"{value!r} must be a JSON {_NAMES[self._wanted]}; for example {self._example}", param, ctx)
-        return parsed
+def parse_args(_ctx: click.Context, _param: click.Parameter, value: str | None) -> list[Any]:
+    """The positional arguments: a JSON list."""
+    return list(_json(value, list, "a list", "'[2, 3]'"))
 
 
-class Moment(click.ParamType):
+def parse_kwargs(_ctx: click.Context, _param: click.Parameter, value: str | None) -> dict[str, Any]:
+    """The keyword arguments: a JSON object."""
+    return dict(_json(value, dict, "an object", "'{\"x\": 2}'"))
+
+
+def parse_moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | datetime | None:
     """Seconds from now, or an ISO 8601 time."""
-
-    name = "SECONDS|TIME"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | datetime:
-        if isinstance(value, (float, datetime)):
-            return value
-        try:
-            return float(value)
-        except ValueError:
-            pass
-        try:
-            return datetime.fromisoformat(value.replace("Z", "+00:00"))
-        except ValueError:
-            self.fail(f"{value!r} is neither seconds nor a time such as 2030-01-31T12:00:00+00:00", param, ctx)
+    if value is None:
+        return None
+    with contextlib.suppress(ValueError):
+        return float(value)
+    try:
+        return datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither seconds nor a time such as 2030-01-31T12:00+00:00") from None
 
 
-_NAMES: dict[type, str] = {list: "list", dict: "object"}
+def _json(value: str | None, wanted: type, name: str, example: str) -> Any:
+    if value is None:
+        return wanted()
+    try:
+        parsed = json.loads(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not JSON ({error}); for example {example}") from None
+    if not isinstance(parsed, wanted):
+        raise click.BadParameter(f"{value!r} must be {name} in JSON; for example {example}")
+    return parsed
 
 
 @click.command(cls=UmbelCommand)
 @click.argument("name")
-@click.option("-a", "--args", "args", type=Json(list, "'[2, 3]'"), default=list, help="Positional arguments.")
-@click.option("-k", "--kwargs", "kwargs", type=Json(dict, "'{\"x\": 2}'"), default=dict, help="Keyword arguments.")
-@click.option("--eta", type=Moment(), help="Run it then.")
+@click.option("-a", "--args", "args", metavar="JSON", callback=parse_args, help="Positional arguments.")
+@click.option("-k", "--kwargs", "kwargs", metavar="JSON", callback=parse_kwargs, help="Keyword arguments.")
+@click.option("--eta", metavar="SECONDS|TIME", callback=parse_moment, help="Run it then.")
 @click.option("--countdown", type=float, help="Run it after SECONDS.")
-@click.option("--expires", type=Moment(), help="Do not run it later than that.")
+@click.option("--expires", metavar="SECONDS|TIME", callback=parse_moment, help="Do not run it later than that.")
 @click.option("--serializer", metavar="NAME", help="json, msgpack, yaml, pickle [the task's].")
 @click.option("--queue", metavar="NAME", help="Queue [the task's route].")
 @click.option("--exchange", metavar="NAME", help="Exchange.")
@@ -71,6 +64,7 @@ _NAMES: dict[type, str] = {list: "list", dict: "object"}
 @pass_cli
 def call(
     cli: CliContext,
+    /,
     name: str,
     args: list[Any],
     kwargs: dict[str, Any],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -115,7 +115,7 @@ def _store(field: str) -> Any:
 
 def cli_context(context: click.Context) -> CliContext:
     """The shared object of an invocation."""
-    return cast(CliContext, context.ensure_object(CliContext))
+    return context.ensure_object(CliContext)
 
 
 pass_cli = click.make_pass_decorator(CliContext, ensure=True)

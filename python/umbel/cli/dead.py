@@ -72,7 +72,7 @@ def show(cli: CliContext, id: str) -> int:
     click.echo(f"{'content':>12}  {letter['content_type'] or '?'}, {letter['content_encoding'] or '?'}")
     for part in ("headers", "properties"):
         click.echo(f"\n{part}")
-        click.echo(json.dumps(letter[part], indent=2, default=str))  # type: ignore[literal-required]
+        click.echo(json.dumps(letter[part], indent=2, default=str))
     click.echo(f"\nbody, {len(letter['body'])} bytes")
     click.echo(_body(letter["body"]))
     return 0

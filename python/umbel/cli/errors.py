@@ -7,7 +7,7 @@ import difflib
 import click
 
 from umbel._native import NativeError
-from umbel.exceptions import ImproperlyConfigured, OperationalError, QueueNotFound
+from umbel.exceptions import ImproperlyConfigured, OperationalError, QueueNotFound, from_native
 from umbel.pools.app_finder import AppNotFoundError
 from umbel.worker.pidfile import PidFileTakenError
 
@@ -18,13 +18,11 @@ USAGE = 2
 class CommandError(click.ClickException):
     """A command could not do its work. `hint` says what to do."""
 
-    exit_code = FAILURE
-
     def __init__(self, message: str, hint: str = "", detail: str = "", exit_code: int = FAILURE) -> None:
         super().__init__(message)
         self.hint = hint
         self.detail = detail
-        self.exit_code = exit_code
+        self.status = exit_code
 
 
 def as_command_error(error: Exception) -> CommandError | None:
@@ -37,7 +35,9 @@ def as_command_error(error: Exception) -> CommandError | None:
         return CommandError(error.format_message(), exit_code=error.exit_code)
     if isinstance(error, AppNotFoundError):
         return CommandError(error.message, error.hint, error.detail, FAILURE if error.detail else USAGE)
-    if isinstance(error, (OperationalError, NativeError)):
+    if isinstance(error, NativeError):
+        error = from_native(error)
+    if isinstance(error, OperationalError):
         return CommandError(str(error), "Is the server running, and is the URL right? (-b, broker_url)")
     if isinstance(error, (ImproperlyConfigured, QueueNotFound)):
         return CommandError(str(error.args[0] if error.args else error), "Correct it in the app's settings or options")

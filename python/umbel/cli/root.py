@@ -132,5 +132,5 @@ def main(argv: Sequence[str] | None = None, app: Umbel | None = None) -> int:
         if command_error is None:
             raise
         show(command_error)
-        return command_error.exit_code
+        return command_error.status
     return status if isinstance(status, int) else 0

@@ -13,17 +13,9 @@ from umbel.exceptions import ImproperlyConfigured
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 
-class Names(click.ParamType):
-    """Names with commas between them."""
-
-    name = "NAMES"
-
-    def convert(
-        self, value: str | tuple[str, ...], param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        if isinstance(value, tuple):
-            return value
-        return tuple(name.strip() for name in value.split(",") if name.strip())
+def split_names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Names with commas between them, as an option's callback."""
+    return tuple(name.strip() for name in (value or "").split(",") if name.strip())
 
 
 @click.command(cls=UmbelCommand)
@@ -32,8 +24,8 @@ class Names(click.ParamType):
 @click.option(
     "-P", "--pool", type=click.Choice(["prefork", "threads", "solo", "processes"]), help="How tasks run [prefork]."
 )
-@click.option("-Q", "--queues", type=Names(), help="Queues to consume, with commas [all of the app's].")
-@click.option("-X", "--exclude-queues", type=Names(), default=(), help="Queues not to consume.")
+@click.option("-Q", "--queues", metavar="NAMES", callback=split_names, help="Queues to consume [all of the app's].")
+@click.option("-X", "--exclude-queues", metavar="NAMES", callback=split_names, help="Queues not to consume.")
 @click.option("-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), default="WARNING", show_default=True)
 @click.option("-f", "--logfile", metavar="FILE", help="Log there instead of stderr; %n is the node's name.")
 @click.option("--pidfile", metavar="FILE", help="Write the process id there.")
@@ -61,10 +53,11 @@ class Names(click.ParamType):
 @pass_cli
 def worker(
     cli: CliContext,
+    /,
     hostname: str | None,
     concurrency: int | None,
     pool: str | None,
-    queues: tuple[str, ...] | None,
+    queues: tuple[str, ...],
     exclude_queues: tuple[str, ...],
     loglevel: str,
     logfile: str | None,

@@ -157,19 +157,20 @@ def import_user_module(name: str, wanted: str | None = None) -> ModuleType:
         missing = error.name or ""
         if missing == name or name.startswith(f"{missing}."):
             raise _missing_module(wanted or name) from None
-        raise _broken_module(name, error) from error
+        raise broken_module(name, error) from error
     except ImportError as error:
-        raise _broken_module(name, error) from error
+        raise broken_module(name, error) from error
     except SystemExit as error:
         raise AppNotFoundError(
             f"module {name!r} ended the program while it was imported (exit status {error.code!r})",
             'Put what runs it under: if __name__ == "__main__":',
         ) from error
     except Exception as error:
-        raise _broken_module(name, error) from error
+        raise broken_module(name, error) from error
 
 
-def _broken_module(name: str, error: BaseException) -> AppNotFoundError:
+def broken_module(name: str, error: BaseException) -> AppNotFoundError:
+    """What to raise when importing the user's module failed with `error`."""
     hint = f"The error is in your code: try python -c 'import {name}'"
     if isinstance(error, ModuleNotFoundError) and error.name:
         hint = f"Is {error.name.partition('.')[0]!r} installed for {sys.executable}?"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from umbel.pools.description import AppDescription
+from umbel.pools.description import AppDescription, LoadRequest
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class LogOptions:
 class PoolOptions:
     """How children run. Sizes are KiB; None sets no limit."""
 
-    hostname: str
+    request: LoadRequest
     max_tasks_per_child: int | None = None
     max_memory_per_child: int | None = None
     log: LogOptions = field(default_factory=LogOptions)
@@ -38,6 +38,10 @@ class Supervisor(Protocol):
     """What a pool asks of the loop it lives in."""
 
     selector: selectors.BaseSelector
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop has begun: nothing new is to be started."""
 
     def add_child(self, child_id: int, descriptor: int, pid: int | None, slots: int) -> None:
         """A child is there; `descriptor` is the engine's end of its socket and changes owner."""
@@ -50,6 +54,9 @@ class Supervisor(Protocol):
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> None:
         """Calls back from the loop after `delay` seconds."""
+
+    def ask_stop(self, cold: bool) -> None:
+        """A task wants the worker to stop; may be called from any thread."""
 
     def restart(self, reason: str) -> None:
         """Warm stop, then the program again: for what cannot be repaired in a running worker."""

@@ -6,11 +6,14 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from umbel.exceptions import SoftTimeLimitExceeded
+from umbel.exceptions import SoftTimeLimitExceeded, WorkerShutdown, WorkerTerminate
 from umbel.pools.memory import resident_kib
 
 if TYPE_CHECKING:
     from umbel._native import ChildLink, Job
+
+#: A task that raises one of these means its worker: a child process ends, a pool in the main process stops the worker.
+LEAVE = (KeyboardInterrupt, WorkerShutdown, WorkerTerminate)
 
 logger = logging.getLogger("umbel.worker")
 
@@ -27,6 +30,7 @@ class JobLoop:
     Args:
         max_tasks: Retire after so many finished tasks.
         max_memory: Retire once the process holds more than this after a task (KiB).
+        after_task: Called after each task.
     """
 
     def __init__(
@@ -36,21 +40,27 @@ class JobLoop:
         max_tasks: int | None = None,
         max_memory: int | None = None,
         memory: Callable[[], int] = resident_kib,
+        after_task: Callable[[], None] = lambda: None,
     ) -> None:
         self._tracer = tracer
         self._link = link
         self._max_tasks = max_tasks
         self._max_memory = max_memory
         self._memory = memory
+        self._after_task = after_task
         self._retired = False
         self.finished = 0
         #: Id of the job that runs now.
         self.current: str | None = None
 
     def run(self) -> None:
-        """Returns when the main process said stop or is gone, or after retirement."""
+        """Returns when the main process said stop or is gone, or after retirement.
+
+        Raises what a task raises to end its worker (`LEAVE`), after its outcome was written.
+        """
         while (job := self._link.next()) is not None:
             self._run_one(job)
+            self._after_task()
             self.finished += 1
             if not self._retired and (why := self._limit_reached()):
                 logger.info("Child is replaced: %s", why)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
+from umbel.config import Settings
 from umbel.exceptions import ImproperlyConfigured
 from umbel.routing import Queues, queues_from_conf
 from umbel.serialization import accepted
@@ -33,8 +34,6 @@ SETTINGS = (
     "result_serializer",
     "task_default_queue",
     "task_max_deliveries",
-    "task_soft_time_limit",
-    "task_time_limit",
     "timezone",
     "worker_concurrency",
     "worker_hijack_root_logger",
@@ -55,21 +54,26 @@ SETTINGS = (
 )
 
 
+ExchangeKind = Literal["direct", "topic", "fanout"]
+
+
 class QueueBinding(TypedDict):
     """A queue to consume, and how messages reach it."""
 
     name: str
     exchange: str
     routing_key: str
-    kind: Literal["direct", "topic", "fanout"]
+    kind: ExchangeKind
 
 
 @dataclass(frozen=True)
-class QueueChoice:
-    """`-Q` and `-X`; no names in `only`: all that are configured."""
+class LoadRequest:
+    """How the app is to be loaded: as which node, with which queues (`-Q`, `-X`; none: all) and changed settings."""
 
-    only: Sequence[str] = ()
-    without: Sequence[str] = ()
+    hostname: str
+    queues: Sequence[str] = ()
+    exclude_queues: Sequence[str] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -96,7 +100,7 @@ class AppDescription:
         return [queue["name"] for queue in self.queues]
 
 
-def describe(app: Umbel, choice: QueueChoice) -> AppDescription:
+def describe(app: Umbel, request: LoadRequest) -> AppDescription:
     """Reads what is needed off an app whose tasks are all registered.
 
     Raises:
@@ -105,15 +109,28 @@ def describe(app: Umbel, choice: QueueChoice) -> AppDescription:
     """
     return AppDescription(
         name=app.main or "default",
-        settings={name: app.conf[name] for name in SETTINGS},
+        settings={**{name: app.conf[name] for name in SETTINGS}, **_urls(app.conf)},
         tasks=[task_entry(task) for task in app.tasks.values()],
-        queues=consumed_queues(queues_from_conf(app.conf), choice),
+        queues=consumed_queues(queues_from_conf(app.conf), request.queues, request.exclude_queues),
         accept=sorted(accepted(app.conf.accept_content)),
     )
 
 
+def _urls(conf: Settings) -> dict[str, str | None]:
+    """As the core takes them: alternates joined, results that go nowhere as None."""
+    results = conf.result_backend
+    return {
+        **{name: _joined(conf[name]) for name in ("broker_url", "broker_read_url", "broker_write_url")},
+        "result_backend": None if not results or str(results).startswith("disabled") else str(results),
+    }
+
+
+def _joined(url: str | Sequence[str]) -> str:
+    return url if isinstance(url, str) else ";".join(url)
+
+
 def task_entry(task: Task[..., Any]) -> TaskDict:
-    """A row of the engine's task table; limits are the task's own."""
+    """A row of the engine's task table."""
     return {
         "name": str(task.name),
         "acks_late": bool(task.acks_late),
@@ -127,21 +144,22 @@ def task_entry(task: Task[..., Any]) -> TaskDict:
     }
 
 
-def consumed_queues(queues: Queues, choice: QueueChoice) -> list[QueueBinding]:
-    """The queues a worker consumes, with their bindings."""
-    if choice.only:
-        queues.select(choice.only)
+def consumed_queues(queues: Queues, only: Sequence[str] = (), without: Sequence[str] = ()) -> list[QueueBinding]:
+    """The queues a worker consumes, with their bindings: `only` these, or all, `without` those."""
+    if only:
+        queues.select(only)
     offered = list(queues.consume_from)
-    if choice.without:
-        queues.deselect(choice.without)
-    if not queues.consume_from:
+    if without:
+        queues.deselect(without)
+    chosen = queues.consume_from
+    if not chosen:
         raise ImproperlyConfigured(f"No queue is left to consume: -X excludes all of {', '.join(offered)}")
     return [
         {
             "name": name,
             "exchange": queue.exchange_name,
             "routing_key": queue.routing_key,
-            "kind": queue.exchange_type,
+            "kind": cast(ExchangeKind, queue.exchange_type),
         }
-        for name, queue in queues.consume_from.items()
+        for name, queue in chosen.items()
     ]

@@ -6,32 +6,35 @@ from typing import TYPE_CHECKING
 
 from umbel import signals
 from umbel.exceptions import ImproperlyConfigured, QueueNotFound, SerializerNotInstalled
-from umbel.pools.app_finder import AppNotFoundError, import_user_module
-from umbel.pools.description import AppDescription, QueueChoice, describe
+from umbel.pools.app_finder import AppNotFoundError, broken_module, import_user_module
+from umbel.pools.description import AppDescription, LoadRequest, describe
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
 
 
-def load_app(app: Umbel, hostname: str, choice: QueueChoice) -> AppDescription:
+def load_app(app: Umbel, request: LoadRequest) -> AppDescription:
     """Imports what the app names, registers its tasks and describes it.
 
     Raises:
         AppNotFoundError: One of its modules cannot be imported, or its settings cannot work.
     """
     try:
-        return _load(app, hostname, choice)
+        return _load(app, request)
     except (ImproperlyConfigured, QueueNotFound, SerializerNotInstalled) as error:
         text = error.args[0] if error.args else error
         raise AppNotFoundError(str(text), "Correct the settings of the app") from error
 
 
-def _load(app: Umbel, hostname: str, choice: QueueChoice) -> AppDescription:
-    signals.celeryd_init.send(sender=hostname, instance=None, conf=app.conf, options={})
+def _load(app: Umbel, request: LoadRequest) -> AppDescription:
+    signals.celeryd_init.send(sender=request.hostname, instance=None, conf=app.conf, options={})
+    app.conf.update(request.settings)
     for name in (*app.conf.imports, *app.conf.include):
         import_user_module(name)
-    signals.import_modules.send(sender=app)
+    for _receiver, response in signals.import_modules.send(sender=app):
+        if isinstance(response, Exception):
+            raise broken_module("a module with tasks", response)
     app.finalize()
-    signals.celeryd_after_setup.send(sender=hostname, instance=None, conf=app.conf)
+    signals.celeryd_after_setup.send(sender=request.hostname, instance=None, conf=app.conf)
     signals.worker_init.send(sender=app)
-    return describe(app, choice)
+    return describe(app, request)

@@ -16,13 +16,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from umbel.pools.app_finder import AppNotFoundError
 from umbel.pools.base import Pool, PoolOptions, Supervisor
 from umbel.pools.channel import Channel, ChannelClosed
-from umbel.pools.description import AppDescription, QueueChoice
+from umbel.pools.description import AppDescription, LoadRequest
 from umbel.pools.lifeline import adopt_orphans, open_lifeline
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ class AppSource:
     path: str | None
     app: Umbel | None
     directory: str | None
-    hostname: str
-    choice: QueueChoice = field(default_factory=QueueChoice)
+    request: LoadRequest
 
 
 class PreforkPool(Pool):
@@ -56,7 +55,7 @@ class PreforkPool(Pool):
     def __init__(self, source: AppSource) -> None:
         self._source = source
         self._supervisor: Supervisor | None = None
-        self._options = PoolOptions(source.hostname)
+        self._options = PoolOptions(source.request)
         self._size = 1
         self._numbers = 0
         #: Engine's ends of the sockets of children that are on their way.
@@ -185,9 +184,7 @@ class PreforkPool(Pool):
                 self._zygote_pid = self._fork_zygote(ours, theirs)
             else:
                 command = ["-m", "umbel.pools.zygote", str(theirs.fileno()), str(self._lifeline_read)]
-                process = subprocess.Popen(
-                    [*interpreter(), *command], pass_fds=(theirs.fileno(), self._lifeline_read)
-                )
+                process = subprocess.Popen([*interpreter(), *command], pass_fds=(theirs.fileno(), self._lifeline_read))
                 self._zygote_pid = process.pid
                 process.returncode = 0
         self._channel = Channel(ours)
@@ -207,6 +204,7 @@ class PreforkPool(Pool):
         if pid == 0:
             ours.close()
             os.close(self._lifeline_write)
+            os.setpgid(0, 0)
             leave(Zygote(Channel(theirs), self._lifeline_read, self._source.app).serve)
         return pid
 
@@ -217,9 +215,7 @@ class PreforkPool(Pool):
                 "command": "load",
                 "app": source.path,
                 "directory": source.directory,
-                "hostname": source.hostname,
-                "queues": list(source.choice.only),
-                "without": list(source.choice.without),
+                "request": asdict(source.request),
             }
         )
 
@@ -289,7 +285,7 @@ class PreforkPool(Pool):
         self._own.update(self._forked)
         self._forked.clear()
         self.reap()
-        if self._closing:
+        if self._closing or supervisor.stopping:
             return
         if self._source.path is None:
             supervisor.restart(f"the fork server (pid {self._zygote_pid}) ended: {how}")
@@ -299,7 +295,7 @@ class PreforkPool(Pool):
         supervisor.call_later(0 if pause == _FIRST_PAUSE else pause, self._start_again)
 
     def _start_again(self) -> None:
-        if self._closing or self._supervisor is None:
+        if self._closing or self._supervisor is None or self._supervisor.stopping:
             return
         self._start_zygote()
         self._supervisor.selector.register(self._channel, selectors.EVENT_READ, self._receive)

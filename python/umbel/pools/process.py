@@ -17,7 +17,7 @@ from umbel import logs, signals
 from umbel._native import ChildLink
 from umbel.execution.tracer import Tracer
 from umbel.pools.base import LogOptions, PoolOptions
-from umbel.pools.child import JobLoop
+from umbel.pools.child import LEAVE, JobLoop
 from umbel.pools.lifeline import tie_to
 
 if TYPE_CHECKING:
@@ -33,20 +33,22 @@ _DEFAULT = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGCHLD", "SIGTTIN", "SIGTTOU", "SI
 def run_child(app: Umbel, number: int, link_fd: int, lifeline_fd: int, options: PoolOptions) -> int:
     """Runs jobs until the main process says stop; returns the exit status. Call it last in a process of its own."""
     tie_to(lifeline_fd)
-    _name_process(number, options.hostname)
+    _name_process(number, options.request.hostname)
     _reset_signals()
     _reseed()
     _own_streams()
     signals.worker_process_init.send(sender=app)
     link = ChildLink(link_fd)
     loop = JobLoop(
-        Tracer(app, options.hostname),
+        Tracer(app, options.request.hostname),
         link,
         max_tasks=options.max_tasks_per_child,
         max_memory=options.max_memory_per_child,
+        after_task=_own_streams,
     )
     signal.signal(signal.SIGUSR1, loop.on_soft_limit)
-    loop.run()
+    with contextlib.suppress(*LEAVE):
+        loop.run()
     signals.worker_process_shutdown.send(sender=app, pid=os.getpid(), exitcode=0)
     return 0
 
@@ -100,12 +102,12 @@ def _reset_signals() -> None:
 
 
 def _own_streams() -> None:
-    """Gives tasks streams that they may close: log handlers keep the real ones."""
+    """Gives tasks streams that they may close: log handlers keep the real ones, the next task gets new ones."""
     for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is not None and stream is getattr(sys, f"__{name}__"):
+        stream, real = getattr(sys, name), getattr(sys, f"__{name}__")
+        if real is not None and (stream is real or stream is None or getattr(stream, "closed", False)):
             with contextlib.suppress(OSError, ValueError):
-                own = os.fdopen(os.dup(stream.fileno()), "w", 1, stream.encoding, stream.errors)
+                own = os.fdopen(os.dup(real.fileno()), "w", 1, real.encoding, real.errors)
                 setattr(sys, name, own)
 
 

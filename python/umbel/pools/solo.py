@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from umbel.execution.tracer import Tracer
 from umbel.pools.child import JobLoop
-from umbel.pools.description import QueueChoice
+from umbel.pools.description import LoadRequest
 from umbel.pools.threads import InProcessPool
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ class SoloPool(InProcessPool):
 
     name = "solo"
 
-    def __init__(self, app: Umbel, hostname: str, choice: QueueChoice | None = None) -> None:
-        super().__init__(app, hostname, choice)
+    def __init__(self, app: Umbel, request: LoadRequest) -> None:
+        super().__init__(app, request)
         self._links: queue.SimpleQueue[ChildLink | None] = queue.SimpleQueue()
 
     def spawn(self) -> None:
@@ -37,7 +37,7 @@ class SoloPool(InProcessPool):
         """Runs tasks in the calling thread until the pool is closed."""
         tracer = Tracer(self._app, self._hostname)
         while (link := self._links.get()) is not None:
-            JobLoop(tracer, link).run()
+            self._run_loop(JobLoop(tracer, link))
 
     def close(self) -> None:
         self._links.put(None)

@@ -11,6 +11,7 @@ from typing import Any
 
 from umbel.pools.app_finder import AppNotFoundError, add_working_directory, find_app
 from umbel.pools.base import LogOptions, PoolOptions
+from umbel.pools.description import LoadRequest
 from umbel.pools.lifeline import die_with_parent
 
 
@@ -22,7 +23,7 @@ def spawn_arguments(app: str, number: int, link_fd: int, lifeline_fd: int, optio
 
 def options_from(values: dict[str, Any]) -> PoolOptions:
     """The reverse of `asdict`."""
-    return PoolOptions(**{**values, "log": LogOptions(**values["log"])})
+    return PoolOptions(**{**values, "log": LogOptions(**values["log"]), "request": LoadRequest(**values["request"])})
 
 
 def main() -> None:
@@ -33,13 +34,12 @@ def main() -> None:
     options = options_from(setup["options"])
     add_working_directory()
 
-    from umbel.pools.description import QueueChoice
     from umbel.pools.loading import load_app
     from umbel.pools.process import START_FAILED, leave, logger, run_child, set_up_logs
 
     try:
         app = find_app(setup["app"])
-        load_app(app, options.hostname, QueueChoice())
+        load_app(app, options.request)
         set_up_logs(app, options.log)
     except AppNotFoundError as error:
         logging.basicConfig()

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from umbel import signals
 from umbel._native import ChildLink
+from umbel.exceptions import WorkerTerminate
 from umbel.execution.tracer import Tracer
 from umbel.pools.base import Pool, PoolOptions, Supervisor
-from umbel.pools.child import JobLoop
-from umbel.pools.description import AppDescription, QueueChoice
+from umbel.pools.child import LEAVE, JobLoop
+from umbel.pools.description import AppDescription, LoadRequest
 from umbel.pools.loading import load_app
 
 if TYPE_CHECKING:
@@ -29,16 +30,16 @@ class InProcessPool(Pool):
 
     processes = False
 
-    def __init__(self, app: Umbel, hostname: str, choice: QueueChoice | None = None) -> None:
+    def __init__(self, app: Umbel, request: LoadRequest) -> None:
         self._app = app
-        self._choice = choice or QueueChoice()
-        self._hostname = hostname
+        self._request = request
+        self._hostname = request.hostname
         self._numbers = 0
         self._supervisor: Supervisor | None = None
         self._slots = 1
 
     def load(self) -> AppDescription:
-        return load_app(self._app, self._hostname, self._choice)
+        return load_app(self._app, self._request)
 
     def attach(self, supervisor: Supervisor, options: PoolOptions, concurrency: int) -> None:
         self._supervisor = supervisor
@@ -50,6 +51,15 @@ class InProcessPool(Pool):
 
     def send_signal(self, name: str) -> None:
         getattr(signals, name).send(sender=self._app)
+
+    def _run_loop(self, loop: JobLoop) -> None:
+        """Runs jobs in this thread; a task that means the worker stops it."""
+        try:
+            loop.run()
+        except LEAVE as error:
+            logger.warning("A task asked the worker to stop: %r", error)
+            assert self._supervisor is not None
+            self._supervisor.ask_stop(cold=isinstance(error, WorkerTerminate))
 
     def _open_link(self) -> ChildLink:
         """A link to the engine, which is told of its new child."""
@@ -66,8 +76,8 @@ class ThreadsPool(InProcessPool):
 
     name = "threads"
 
-    def __init__(self, app: Umbel, hostname: str, choice: QueueChoice | None = None) -> None:
-        super().__init__(app, hostname, choice)
+    def __init__(self, app: Umbel, request: LoadRequest) -> None:
+        super().__init__(app, request)
         self._threads: list[threading.Thread] = []
 
     def spawn(self) -> None:
@@ -75,7 +85,7 @@ class ThreadsPool(InProcessPool):
         tracer = Tracer(self._app, self._hostname)
         for index in range(self._slots):
             thread = threading.Thread(
-                target=JobLoop(tracer, link).run, name=f"ThreadPoolWorker-{index + 1}", daemon=True
+                target=self._run_loop, args=(JobLoop(tracer, link),), name=f"ThreadPoolWorker-{index + 1}", daemon=True
             )
             self._threads.append(thread)
             thread.start()

@@ -23,7 +23,7 @@ from umbel import signals
 from umbel.pools.app_finder import AppNotFoundError, add_working_directory, find_app
 from umbel.pools.base import PoolOptions
 from umbel.pools.channel import Channel, ChannelClosed
-from umbel.pools.description import QueueChoice
+from umbel.pools.description import LoadRequest
 from umbel.pools.lifeline import die_with_parent
 from umbel.pools.loading import load_app
 from umbel.pools.process import flush_standard_streams, freeze_heap, leave, run_child, set_up_logs
@@ -62,8 +62,8 @@ class Zygote:
         return 0
 
     def _install_signals(self) -> None:
-        # The terminal's keys reach every process of its group; the main process acts on them.
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        # Service managers send these to every process of the service; the main process acts on them.
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
@@ -97,8 +97,7 @@ class Zygote:
             if self._app is None:
                 add_working_directory(message["directory"])
                 self._app = find_app(message["app"])
-            choice = QueueChoice(message["queues"], message["without"])
-            description = load_app(self._app, message["hostname"], choice)
+            description = load_app(self._app, LoadRequest(**message["request"]))
         except AppNotFoundError as error:
             self._channel.send(
                 {"event": "load-failed", "message": error.message, "hint": error.hint, "detail": error.detail}
@@ -163,7 +162,9 @@ def main() -> int:
     """`python -m umbel.pools.zygote SOCKET LIFELINE`: the descriptors are inherited."""
     socket_fd, lifeline_fd = int(sys.argv[1]), int(sys.argv[2])
     sys.argv[:] = sys.argv[:1]
-    die_with_parent(signal.SIGTERM)
+    die_with_parent(signal.SIGKILL)
+    # What the terminal or a supervisor sends to the group of the main process is for that one to act on.
+    os.setpgid(0, 0)
     channel = Channel(socket.socket(fileno=socket_fd))
     return Zygote(channel, lifeline_fd).serve()
 

@@ -12,7 +12,8 @@ logger = logging.getLogger("umbel.worker")
 
 def log_notice(notice: tuple[Any, ...]) -> None:
     """Logs one notice of the engine; unknown ones only when debugging."""
-    _LINES.get(notice[0], _unknown)(*notice)
+    line: Callable[..., None] = _LINES.get(notice[0], _unknown)
+    line(*notice)
 
 
 def _received(_kind: str, name: str, task_id: str, eta: float | None = None) -> None:

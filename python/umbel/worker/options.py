@@ -6,14 +6,12 @@ import logging
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from umbel.exceptions import ImproperlyConfigured
 from umbel.pools.cpu_count import usable_cpus
+from umbel.pools.description import LoadRequest
 from umbel.worker.paths import expand_path, node_name
-
-if TYPE_CHECKING:
-    from umbel._native import TaskDict
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,13 @@ class WorkerOptions:
         """Where the log goes, marks filled in."""
         return expand_path(self.logfile, self.node) if self.logfile else None
 
+    @property
+    def load_request(self) -> LoadRequest:
+        """What the process that imports the app is told."""
+        limits = {"task_time_limit": self.time_limit, "task_soft_time_limit": self.soft_time_limit}
+        settings = {name: value for name, value in limits.items() if value is not None}
+        return LoadRequest(self.node, tuple(self.queues or ()), tuple(self.exclude_queues), settings)
+
     def slots(self, settings: Mapping[str, Any], pool: str) -> int:
         """How many tasks run at once."""
         if pool == "solo":
@@ -61,13 +66,6 @@ class WorkerOptions:
         if count < 1:
             raise ImproperlyConfigured(f"Setting worker_concurrency takes a number from 1 on or 'auto', not {wanted!r}")
         return count
-
-
-def task_table(tasks: Sequence[TaskDict], options: WorkerOptions, settings: Mapping[str, Any]) -> list[TaskDict]:
-    """The engine's task table: tasks without limits of their own get the worker's."""
-    hard = options.time_limit if options.time_limit is not None else settings["task_time_limit"]
-    soft = options.soft_time_limit if options.soft_time_limit is not None else settings["task_soft_time_limit"]
-    return [_with_limits(task, hard, soft) for task in tasks]
 
 
 def engine_options(
@@ -94,12 +92,3 @@ def engine_options(
     # Without a value the engine's own default holds; two of them mean something when they are None.
     meaningful = ("shutdown_timeout", "max_deliveries", "result_expires")
     return {name: value for name, value in found.items() if value is not None or name in meaningful}
-
-
-def _with_limits(task: TaskDict, hard: float | None, soft: float | None) -> TaskDict:
-    filled: TaskDict = {**task}
-    if filled.get("time_limit") is None:
-        filled["time_limit"] = hard
-    if filled.get("soft_time_limit") is None:
-        filled["soft_time_limit"] = soft
-    return filled

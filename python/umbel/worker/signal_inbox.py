@@ -27,6 +27,8 @@ class SignalInbox:
         os.set_blocking(self._write, False)
         self._former: dict[int, Any] = {}
         self._former_wakeup = -1
+        self._lock = threading.Lock()
+        self._closed = False
 
     def install(self, names: Iterable[str] = HANDLED) -> None:
         """Takes over the named signals, and SIGUSR1 for a dump of all threads."""
@@ -50,8 +52,10 @@ class SignalInbox:
             return []
 
     def post(self, number: int) -> None:
-        """As if the signal had come; from any thread."""
-        os.write(self._write, bytes([number]))
+        """As if the signal had come; from any thread. Nothing happens once the inbox is closed."""
+        with self._lock:
+            if not self._closed:
+                os.write(self._write, bytes([number]))
 
     def close(self) -> None:
         """Gives the signals back to whoever had them."""
@@ -61,8 +65,10 @@ class SignalInbox:
                 faulthandler.unregister(signal.SIGUSR1)
             for number, handler in self._former.items():
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        os.close(self._read)
-        os.close(self._write)
+        with self._lock:
+            self._closed = True
+            os.close(self._read)
+            os.close(self._write)
 
 
 def _noted(_number: int, _frame: FrameType | None) -> None:

@@ -10,7 +10,7 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from umbel.pools.base import Pool
@@ -21,20 +21,21 @@ from umbel.worker.signal_inbox import SignalInbox
 from umbel.worker.spawn_guard import SpawnGuard
 
 if TYPE_CHECKING:
-    from umbel._native import TaskDict, Worker
+    from umbel._native import Worker
 
 logger = logging.getLogger("umbel.worker")
 
 StopKind = Literal["warm", "cold"]
 #: How long after its own deadline a stopping engine is waited for (seconds).
 STOP_GRACE = 30.0
+#: A signal that comes twice this fast was sent once, to the process and to its group (seconds).
+ONE_SIGNAL = 0.1
 
 
 class Supervisor:
     """Runs until the engine has stopped.
 
     Args:
-        to_table: Makes the engine's task table of a description.
         shutdown_timeout: Of a warm stop, seconds; None waits for ever.
         max_retries: Failed attempts in a row to reach the broker before giving up; None: for ever.
         on_ready: Called once, when the broker has been reached.
@@ -45,7 +46,6 @@ class Supervisor:
         engine: Worker,
         pool: Pool,
         inbox: SignalInbox,
-        to_table: Callable[[AppDescription], Sequence[TaskDict]],
         shutdown_timeout: float | None,
         max_retries: int | None = None,
         on_ready: Callable[[], None] = lambda: None,
@@ -55,7 +55,6 @@ class Supervisor:
         self._engine = engine
         self._pool = pool
         self._inbox = inbox
-        self._to_table = to_table
         self._shutdown_timeout = shutdown_timeout
         self._max_retries = max_retries
         self._on_ready = on_ready
@@ -67,6 +66,7 @@ class Supervisor:
         self._ready = False
         self._attempts = 0
         self._status = 0
+        self._last_signal = (0, 0.0)
         self._in_terminal = sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
         self._handlers: dict[str, Callable[..., None]] = {
             "spawn": self._on_spawn,
@@ -76,6 +76,11 @@ class Supervisor:
             "disconnected": self._on_disconnected,
             "stopped": self._on_stopped,
         }
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop has begun."""
+        return self._stopping is not None
 
     def run(self) -> int:
         """Returns the exit status: 0 after a stop that was asked for."""
@@ -117,10 +122,13 @@ class Supervisor:
         logger.log(level, "Process 'ForkPoolWorker-%d' pid:%d exited with %r", child_id, pid, describe_status(status))
 
     def app_loaded(self, description: AppDescription) -> None:
-        self._engine.set_tasks(self._to_table(description))
+        self._engine.set_tasks(description.tasks)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> None:
         heapq.heappush(self._timers, (time.monotonic() + delay, next(self._order), callback))
+
+    def ask_stop(self, cold: bool) -> None:
+        self._inbox.post(signal.SIGQUIT if cold else signal.SIGTERM)
 
     def restart(self, reason: str) -> None:
         logger.error("Restarting: %s", reason)
@@ -200,6 +208,11 @@ class Supervisor:
                 self._on_stop_signal(number)
 
     def _on_stop_signal(self, number: int) -> None:
+        now = time.monotonic()
+        repeated = number == self._last_signal[0] and now - self._last_signal[1] < ONE_SIGNAL
+        self._last_signal = (number, now)
+        if repeated:
+            return
         if number == getattr(signal, "SIGHUP", None):
             # A terminal that was closed is no request for another worker.
             self.restart_wanted = self.restart_wanted or (self._stopping is None and not self._in_terminal)

@@ -18,9 +18,9 @@ from umbel.config import Settings
 from umbel.exceptions import ImproperlyConfigured
 from umbel.pools.app_finder import AppNotFoundError, find_app
 from umbel.pools.base import LogOptions, Pool, PoolOptions
-from umbel.pools.description import AppDescription, QueueChoice
+from umbel.pools.description import AppDescription
 from umbel.worker.banner import banner_lines, describe_url, show_banner
-from umbel.worker.options import WorkerOptions, engine_options, task_table
+from umbel.worker.options import WorkerOptions, engine_options
 from umbel.worker.paths import expand_path
 from umbel.worker.pidfile import PidFile
 from umbel.worker.signal_inbox import SignalInbox
@@ -113,7 +113,8 @@ class Worker:
         settings = description.settings
         log = self._set_up_logging(settings, signals)
         concurrency = self.options.slots(settings, pool.name)
-        refuse_root_with_pickle(description.accept)
+        if signals:
+            refuse_root_with_pickle(description.accept)
         self._prepare_broker(description)
         engine = Engine(
             settings["broker_read_url"],
@@ -126,7 +127,6 @@ class Worker:
             engine,
             pool,
             self._inbox,
-            lambda found: task_table(found.tasks, self.options, settings),
             settings["worker_shutdown_timeout"],
             retry_limit(settings),
             lambda: self._on_ready(description),
@@ -142,7 +142,7 @@ class Worker:
 
     def _load(self) -> tuple[Pool, AppDescription]:
         """The pool with its app imported."""
-        wanted = self.options.pool or (self._app and str(self._app.conf.worker_pool))
+        wanted = self.options.pool or (str(self._app.conf.worker_pool) if self._app is not None else None)
         while True:
             pool = self._make_pool(_pool_name(wanted))
             try:
@@ -157,19 +157,19 @@ class Worker:
             pool.close()
 
     def _make_pool(self, name: str) -> Pool:
-        choice = QueueChoice(tuple(self.options.queues or ()), tuple(self.options.exclude_queues))
+        request = self.options.load_request
         if name == "prefork":
             from umbel.pools.prefork import AppSource, PreforkPool
 
             # Without a path the app exists only here: the fork server is a fork of this program.
-            return PreforkPool(AppSource(self._app_path, self._app, self._directory, self.hostname, choice))
+            return PreforkPool(AppSource(self._app_path, self._app, self._directory, request))
         if name == "threads":
             from umbel.pools.threads import ThreadsPool
 
-            return ThreadsPool(self._find_app(), self.hostname, choice)
+            return ThreadsPool(self._find_app(), request)
         from umbel.pools.solo import SoloPool
 
-        return SoloPool(self._find_app(), self.hostname, choice)
+        return SoloPool(self._find_app(), request)
 
     def _find_app(self) -> Umbel:
         if self._app is None:
@@ -187,7 +187,7 @@ class Worker:
     def _pool_options(self, settings: dict[str, Any], log: LogOptions) -> PoolOptions:
         options = self.options
         return PoolOptions(
-            hostname=self.hostname,
+            request=self.options.load_request,
             max_tasks_per_child=options.max_tasks_per_child or settings["worker_max_tasks_per_child"],
             max_memory_per_child=options.max_memory_per_child or settings["worker_max_memory_per_child"],
             log=log,
@@ -218,7 +218,7 @@ class Worker:
         show_banner(lines, color=self.options.color)
 
     def _start(self, engine: Engine, description: AppDescription, pool: Pool) -> None:
-        engine.set_tasks(task_table(description.tasks, self.options, description.settings))
+        engine.set_tasks(description.tasks)
         engine.want_notices(self.options.loglevel <= logging.INFO)
         engine.set_pool_size(pool.size)
         engine.start()

@@ -1,0 +1,53 @@
+"""Servers and workers that tests share; see `servers/`."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from servers.redis_server import RedisServer, require_redis
+from servers.worker_process import StartWorker, WorkerProcess
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One for the session; tests use databases of their own (`redis_url`)."""
+    require_redis()
+    folder = Path(tempfile.mkdtemp(prefix="umbel-redis-"))
+    server = RedisServer(folder)
+    yield server
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+_databases = itertools.count(1)
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> Iterator[str]:
+    """An empty database. Numbers come round again, so it is emptied afterwards."""
+    number = next(_databases) % 60 + 3
+    yield redis_server.url(number)
+    with redis_server.connect(number) as connection:
+        connection.flushdb()
+
+
+@pytest.fixture
+def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
+    """Starts worker processes, which are ended after the test: killed if need be."""
+    started: list[WorkerProcess] = []
+
+    def start(*arguments: str, env: dict[str, str], **options: object) -> WorkerProcess:
+        worker = WorkerProcess(tmp_path, ("-l", "INFO", *arguments), env, **options)  # type: ignore[arg-type]
+        started.append(worker)
+        return worker
+
+    yield start
+    for worker in started:
+        if worker.process.poll() is None:
+            worker.process.kill()
+            worker.process.wait()

@@ -1,0 +1,81 @@
+"""A private Redis: own port, own folder, gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+_DEADLINE = 20.0
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def require_redis() -> str:
+    """Path of the program; without it tests are skipped on a laptop and fail in CI."""
+    found = shutil.which("redis-server")
+    if found is None:
+        if os.environ.get("CI", "").lower() in ("1", "true"):
+            pytest.fail("redis-server is not installed; CI must have it (make services-install)")
+        pytest.skip("redis-server is not installed (make services-install)")
+    return found
+
+
+class RedisServer:
+    """Runs from construction to `stop`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, again after `stop`; what it held is still there."""
+        self._process = subprocess.Popen(
+            [
+                require_redis(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder),
+                "--save", "", "--appendonly", "yes", "--databases", "64", "--loglevel", "warning",
+            ],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        deadline = time.monotonic() + _DEADLINE
+        while True:
+            try:
+                with self.connect(0) as connection:
+                    connection.ping()
+                return
+            except redis.exceptions.ConnectionError:
+                if time.monotonic() > deadline or self._process.poll() is not None:
+                    raise
+                time.sleep(0.01)
+
+    def url(self, database: int = 0) -> str:
+        """For broker and result store."""
+        return f"redis://127.0.0.1:{self.port}/{database}"
+
+    def connect(self, database: int) -> redis.Redis:
+        """A client of redis-py; close it."""
+        return redis.Redis(port=self.port, db=database)
+
+    def kill(self) -> None:
+        """As if the machine lost power."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """Ends it."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(10)
