@@ -9,14 +9,20 @@ use rustix::event::EventfdFlags;
 /// Messages for one reader, who polls its descriptor. Writers touch the descriptor only when the box turns non-empty.
 #[derive(Debug)]
 pub(super) struct Mailbox<T> {
-    messages: Mutex<Vec<T>>,
+    messages: Mutex<Messages<T>>,
     bell: OwnedFd,
+}
+
+#[derive(Debug)]
+struct Messages<T> {
+    all: Vec<T>,
+    closed: bool,
 }
 
 impl<T> Mailbox<T> {
     pub(super) fn new() -> io::Result<Self> {
         let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { messages: Mutex::default(), bell })
+        Ok(Self { messages: Mutex::new(Messages { all: Vec::new(), closed: false }), bell })
     }
 
     pub(super) fn push(&self, message: T) {
@@ -25,9 +31,12 @@ impl<T> Mailbox<T> {
 
     pub(super) fn extend(&self, more: impl IntoIterator<Item = T>) {
         let mut messages = self.messages.lock();
-        let was_empty = messages.is_empty();
-        messages.extend(more);
-        if was_empty && !messages.is_empty() {
+        if messages.closed {
+            return;
+        }
+        let was_empty = messages.all.is_empty();
+        messages.all.extend(more);
+        if was_empty && !messages.all.is_empty() {
             // Fails only when the counter is full, and then it is readable anyway.
             let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
         }
@@ -36,11 +45,17 @@ impl<T> Mailbox<T> {
     /// All messages, oldest first.
     pub(super) fn take(&self) -> Vec<T> {
         let mut messages = self.messages.lock();
-        if !messages.is_empty() {
+        if !messages.all.is_empty() {
             // Under the lock, so that the next push rings again.
             let _ = rustix::io::read(&self.bell, &mut [0u8; 8]);
         }
-        std::mem::take(&mut *messages)
+        std::mem::take(&mut messages.all)
+    }
+
+    /// Drops what is there and what will come: nobody reads any more.
+    pub(super) fn close(&self) {
+        self.messages.lock().closed = true;
+        drop(self.take());
     }
 }
 

@@ -198,6 +198,7 @@ impl Fresh {
                         fail(shared, format!("umbel-engine: {error}"));
                     }
                 });
+                shared.to_engine.close();
                 shared.outbox.stop();
                 shared.bell.stop();
                 // Panics are caught and reported inside.

@@ -8,7 +8,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use umbel_backend::{Backend, MemoryBackend};
 use umbel_broker::{Broker, MemoryBroker, Outgoing, SystemClock};
 use umbel_protocol::body::{BodyText, Embed};
@@ -16,7 +18,8 @@ use umbel_protocol::json::{self, Value};
 use umbel_protocol::{Destination, Limits, Message, Properties};
 use umbel_worker::engine::{ChildId, EngineConfig, ShutdownKind};
 use umbel_worker::native::{NativePool, Registry, Runner};
-use umbel_worker::runtime::{Pauses, Worker, WorkerEvent, WorkerOptions};
+use umbel_worker::link::ChildLink;
+use umbel_worker::runtime::{Pauses, Stats, Worker, WorkerEvent, WorkerOptions};
 
 pub const DEADLINE: Duration = Duration::from_secs(30);
 pub const QUEUE: &str = "celery";
@@ -45,8 +48,22 @@ impl Bench {
     /// A started worker with one pool of `threads` native threads at a time.
     pub fn worker(&self, threads: usize) -> Running {
         let mut running = self.worker_with(threads, registry(), |_| {});
-        running.wait_for(|event| matches!(event, WorkerEvent::Spawn { .. }));
+        running.wait_for_pool();
         running
+    }
+
+    /// A started worker whose children the test brings itself.
+    pub fn worker_without_pool(&self) -> Running {
+        self.worker_with(0, registry(), |_| {})
+    }
+
+    /// Waits until `holds`, for what announces itself nowhere.
+    pub fn wait_until(&self, mut holds: impl FnMut() -> bool) {
+        let until = Instant::now() + DEADLINE;
+        while !holds() {
+            assert!(Instant::now() < until, "it never came true");
+            std::thread::yield_now();
+        }
     }
 
     pub fn worker_with(&self, threads: usize, registry: Registry, adjust: impl FnOnce(&mut WorkerOptions)) -> Running {
@@ -174,6 +191,15 @@ impl Running {
         }
     }
 
+    /// Waits until the pool was asked for, and started.
+    pub fn wait_for_pool(&mut self) {
+        self.wait_for(|event| matches!(event, WorkerEvent::Spawn { .. }));
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.worker.stats().unwrap()
+    }
+
     pub fn wait_stopped(&mut self) -> Vec<WorkerEvent> {
         while self.seen.last() != Some(&WorkerEvent::Stopped) {
             self.serve();
@@ -215,4 +241,58 @@ pub fn wait_readable(fd: BorrowedFd<'_>) {
     let timeout = Timespec::try_from(DEADLINE).unwrap();
     let ready = rustix::event::poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)).unwrap();
     assert!(ready > 0, "nothing happened for {DEADLINE:?}");
+}
+
+/// A child in the test's own hands.
+pub fn hand_child(worker: &mut Running, slots: usize) -> ChildLink {
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+    let link = ChildLink::new(theirs, slots).unwrap();
+    worker.add_child(ours, None, slots);
+    link
+}
+
+/// Tasks named `gated` wait here until it is opened.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<(usize, bool)>, Condvar)>);
+
+impl Gate {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn registry(&self) -> Registry {
+        let (gate, mut registry) = (self.clone(), registry());
+        registry.register("gated", move |_| {
+            gate.pass();
+            Ok(Value::Null)
+        });
+        registry
+    }
+
+    fn pass(&self) {
+        let (state, changed) = &*self.0;
+        let mut state = state.lock();
+        state.0 += 1;
+        changed.notify_all();
+        while !state.1 {
+            changed.wait(&mut state);
+        }
+    }
+
+    pub fn entered(&self) -> usize {
+        self.0.0.lock().0
+    }
+
+    pub fn wait_entered(&self, count: usize) {
+        let (state, changed) = &*self.0;
+        let mut state = state.lock();
+        while state.0 < count {
+            assert!(!changed.wait_for(&mut state, DEADLINE).timed_out(), "{} of {count} came", state.0);
+        }
+    }
+
+    pub fn open(&self) {
+        self.0.0.lock().1 = true;
+        self.0.1.notify_all();
+    }
 }
