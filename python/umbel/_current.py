@@ -153,12 +153,12 @@ class Proxy(Generic[T]):
     def _get_current_object(self) -> T:
         return self._resolve()
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         return type(self._resolve())
 
     @property
-    def __dict__(self) -> Any:
+    def __dict__(self) -> Any:  # type: ignore[override]
         return self._resolve().__dict__
 
     @property

@@ -8,20 +8,36 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from umbel._native import Client, MessageDict
-    from umbel.config.conf import Settings
 
-__all__ = ["AppInterface", "MessageSender", "RequestInterface", "ResultReader", "TaskInterface"]
+__all__ = ["AppInterface", "MessageSender", "PreparedMessage", "RecordWriter", "RequestInterface", "ResultAccess"]
 
 
 class RequestInterface(Protocol):
     """A running request, as ambient code sees it."""
 
-    id: Any
-    task: Any
-    root_id: Any
-    delivery_info: Any
-    called_directly: bool
-    is_eager: bool
+    @property
+    def id(self) -> Any:
+        """Id of the task."""
+
+    @property
+    def task(self) -> Any:
+        """Name of the task."""
+
+    @property
+    def root_id(self) -> str | None:
+        """Id of the first task of the workflow."""
+
+    @property
+    def delivery_info(self) -> Any:
+        """exchange, routing_key, priority, redelivered."""
+
+    @property
+    def called_directly(self) -> bool:
+        """The task was called as a function: there is no message."""
+
+    @property
+    def is_eager(self) -> bool:
+        """The task runs in place of being sent."""
 
     @property
     def outer(self) -> RequestInterface | None:
@@ -32,20 +48,32 @@ class RequestInterface(Protocol):
         """The task that runs."""
 
 
-class TaskInterface(Protocol):
-    """A registered task, as its application and the router see it."""
+class RecordWriter(Protocol):
+    """Writes records of results."""
 
-    name: str
-    app: Any
+    expires: float | None
+
+    def expires_for(self, state: str) -> float | None:
+        """Life of a record in that state, seconds; None: for ever."""
+
+    def write(
+        self,
+        task_id: str,
+        state: str,
+        result: Any,
+        traceback: str | None = None,
+        request: Any = None,
+        children: list[Any] | None = None,
+    ) -> bytes:
+        """Bytes of a record. Raises EncodeError."""
+
+
+class ResultAccess(Protocol):
+    """Reads and writes records of results."""
 
     @property
-    def serializer(self) -> str: ...
-    @property
-    def ignore_result(self) -> bool: ...
-
-
-class ResultReader(Protocol):
-    """Reads records of results for result objects."""
+    def format(self) -> RecordWriter:
+        """How records are written."""
 
     def read(self, task_id: str) -> dict[str, Any] | None:
         """The record, decoded, exceptions rebuilt; None while there is none."""
@@ -63,45 +91,82 @@ class ResultReader(Protocol):
     ) -> dict[str, Any]:
         """`wait` for the running event loop."""
 
+    def store(
+        self,
+        task_id: str,
+        state: str,
+        result: Any,
+        traceback: str | None = None,
+        request: Any = None,
+        children: list[Any] | None = None,
+    ) -> None:
+        """Writes a record. Raises EncodeError, OperationalError."""
+
     def forget(self, task_ids: Sequence[str]) -> int:
         """Deletes records; returns how many there were."""
 
 
+class PreparedMessage(Protocol):
+    """A message ready to be published."""
+
+    @property
+    def message(self) -> MessageDict:
+        """For the core."""
+
+    @property
+    def task_id(self) -> str:
+        """Id of its task."""
+
+
 class MessageSender(Protocol):
-    """Builds and publishes task messages."""
+    """Builds task messages, and does what goes with publishing them."""
 
-    def message(
+    def prepare(
         self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: Any = None
-    ) -> tuple[MessageDict, str, bool | None]:
-        """A message, its task id and whether its result is ignored. `options` are those of `apply_async`."""
+    ) -> PreparedMessage:
+        """The message of a call; `options` are those of `apply_async`. Raises EncodeError, TypeError, ValueError."""
 
-    def signature_message(
-        self, signature: Mapping[str, Any], args: Sequence[Any], options: dict[str, Any]
-    ) -> tuple[MessageDict, str, bool | None]:
-        """A message for a signature off the wire, with `args` before its own unless it is immutable."""
+    def bind(self, batch: Sequence[Any]) -> None:
+        """Makes sure that prepared messages for named exchanges will reach their queues."""
 
-    def publish(self, name: str, messages: Sequence[MessageDict], options: Mapping[str, Any]) -> None:
-        """Publishes; raises OperationalError when the broker cannot be reached in time."""
+    def announce(self, batch: Sequence[Any]) -> None:
+        """Sends `after_task_publish` for prepared messages that have been published."""
 
 
 class AppInterface(Protocol):
     """An application, as tasks, results and the tracer see it."""
 
-    main: str | None
-    conf: Settings
-    finalized: bool
+    @property
+    def main(self) -> str | None:
+        """Its name."""
 
     @property
-    def client(self) -> Client: ...
+    def conf(self) -> Any:
+        """Its settings, by attribute."""
+
     @property
-    def results(self) -> ResultReader: ...
+    def finalized(self) -> bool:
+        """Its tasks are complete."""
+
     @property
-    def sender(self) -> MessageSender: ...
+    def client(self) -> Client:
+        """The core's connection."""
+
     @property
-    def tasks(self) -> Mapping[str, Any]: ...
+    def results(self) -> ResultAccess:
+        """Its results."""
+
     @property
-    def timezone(self) -> tzinfo: ...
-    def now(self) -> datetime: ...
-    def AsyncResult(self, id: str, **kwargs: Any) -> Any: ...  # noqa: N802, Celery's name
-    def run_eagerly(self, task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
-        """Runs a task in place; returns an EagerResult."""
+    def sender(self) -> MessageSender:
+        """Its way to the broker."""
+
+    @property
+    def tasks(self) -> Mapping[str, Any]:
+        """Its tasks by name."""
+
+    @property
+    def timezone(self) -> tzinfo:
+        """Its time zone."""
+
+    def now(self) -> datetime:
+        """This moment, in its time zone."""

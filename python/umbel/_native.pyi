@@ -248,11 +248,13 @@ class ChildLink:
         expires: float | None = ...,
         publish: Sequence[MessageDict] = ...,
         reason: str = ...,
+        kind: str = ...,
     ) -> None:
         """Reports the outcome. `state`: SUCCESS, FAILURE, RETRY, REJECTED, IGNORED. `record` None stores nothing.
-        `reject` sends the message to the dead letters with `reason`. The engine applies `acks_on_failure`."""
+        `reject` sends the message to the dead letters with `kind` (a word, "rejected" by default) and `reason`. The
+        engine applies `acks_on_failure`."""
 
-    def started(self, job: Job, record: bytes, expires: float | None) -> None:
+    def started(self, job: Job, record: bytes, expires: float | None, state: str = ...) -> None:
         """Stores a STARTED (or custom state) record while the job runs, in order with what `finish` will store."""
 
     def retire(self) -> None:

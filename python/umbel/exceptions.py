@@ -50,7 +50,6 @@ a Celery client's `except` clauses match; `wire_class` is the way back.
 
 from __future__ import annotations
 
-import numbers
 from datetime import datetime
 
 from umbel import _native
@@ -195,7 +194,7 @@ class Retry(TaskPredicate):
 
     def humanize(self) -> str:
         """"in 3s" or "at 2030-01-01 00:00:00"."""
-        if isinstance(self.when, numbers.Number):
+        if isinstance(self.when, (int, float)):
             return f"in {self.when}s"
         return f"at {self.when}"
 
@@ -404,7 +403,10 @@ def _wire_modules() -> dict[type[BaseException], str]:
 
 
 _MODULE_OF = _wire_modules()
-_CLASS_OF = {("celery.exceptions", name): cls for name, cls in (("CeleryError", UmbelError), ("CeleryWarning", UmbelWarning))}
+_CLASS_OF: dict[tuple[str, str], type[BaseException]] = {
+    ("celery.exceptions", "CeleryError"): UmbelError,
+    ("celery.exceptions", "CeleryWarning"): UmbelWarning,
+}
 _CLASS_OF.update({(module, cls.__name__): cls for cls, module in _MODULE_OF.items()})
 # Celery imports these into its own module, where its users find them.
 _CLASS_OF.update({("celery.exceptions", cls.__name__): cls for cls in (*_BILLIARD, OperationalError)})

@@ -175,8 +175,6 @@ def _key(receiver: Receiver | None, sender: Any, dispatch_uid: object) -> object
 def _wants(wanted: Any, sender: Any) -> bool:
     if wanted is None or wanted is sender:
         return True
-    if isinstance(wanted, str):
-        return wanted == sender
     # A shared task is a proxy; it equals the task it stands for.
     return bool(wanted == sender)
 

@@ -81,7 +81,7 @@ class Umbel:
         loader: Any = None,
         **settings: Any,
     ) -> None:
-        self.main = main
+        self.main: str | None = main
         self.registry = TaskRegistry() if tasks is None else tasks
         self.autofinalize = autofinalize
         self.strict_typing = strict_typing

@@ -32,8 +32,8 @@ class Encoding:
 class Plan:
     """Of one task, or of tasks known by name only (`task` None). Valid while `version` is that of the settings."""
 
-    __slots__ = ("always_eager", "call", "defaults", "delivery_mode", "destination", "encoding", "ignore_result",
-                 "name", "shadow_name", "task", "version")  # fmt: skip
+    __slots__ = ("always_eager", "call", "defaults", "delivery_mode", "destination", "encoding", "exchange",
+                 "ignore_result", "name", "routing_key", "shadow_name", "task", "template", "version")  # fmt: skip
 
     def __init__(self, name: str, task: Task[..., Any] | None, conf: Settings, router: Router) -> None:
         self.name = name
@@ -56,6 +56,45 @@ class Plan:
             by_route = self.destination.options.get("serializer")
             if by_route and "serializer" not in self.defaults:
                 self.encoding = Encoding(by_route)
+
+        #: Headers of a call without options; None if such a call is not all alike.
+        self.template: dict[str, Any] | None = None
+        self.exchange = self.routing_key = ""
+        if self.destination is not None and self._plain(self.destination):
+            self.template = self._headers()
+            self.exchange, self.routing_key = self.destination.exchange, self.destination.routing_key
+            if self.destination.delivery_mode is not None or self.call.delivery_mode is not None:
+                self.delivery_mode = delivery_mode(self.call.delivery_mode or self.destination.delivery_mode)
+
+    def _plain(self, destination: Destination) -> bool:
+        """True if nothing about a call without options depends on the clock, the arguments or the body."""
+        route = destination.options.keys() - {"serializer"}
+        return self.call.expires is None and self.call.compression is None and self.shadow_name is None and not route
+
+    def _headers(self) -> dict[str, Any]:
+        """Protocol 2's, in Celery's order."""
+        call = self.call
+        return {
+            "lang": "py",
+            "task": self.name,
+            "id": None,
+            "shadow": None,
+            "eta": None,
+            "expires": None,
+            "group": None,
+            "group_index": None,
+            "retries": 0,
+            "timelimit": [call.time_limit, call.soft_time_limit],
+            "root_id": None,
+            "parent_id": None,
+            "argsrepr": None,
+            "kwargsrepr": None,
+            "origin": None,
+            "ignore_result": self.ignore_result,
+            "replaced_task_nesting": 0,
+            "stamped_headers": None,
+            "stamps": {},
+        }
 
     def defaults_for_routing(self) -> dict[str, Any]:
         """The task's own destination, if it names one."""

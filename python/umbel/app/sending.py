@@ -118,19 +118,19 @@ class Sender:
         if plan.always_eager and not by_name:
             return self._run_eagerly(plan, args, kwargs, options)
         prepared = self.prepare(name, args, kwargs, options, task, plan)
-        self.publish((prepared,), options.get("retry"), options.get("retry_policy"))
-        result: AsyncResult[Any] = (options.get("result_cls") or AsyncResult)(prepared.task_id, app=self._app)
+        result: AsyncResult[Any]
+        if options:
+            self.publish((prepared,), options.get("retry"), options.get("retry_policy"))
+            result = (options.get("result_cls") or AsyncResult)(prepared.task_id, app=self._app)
+        else:
+            self.publish((prepared,))
+            result = AsyncResult(prepared.task_id, None, None, self._app)
         if prepared.ignore_result:
             result.ignored = True
-        if options.get("add_to_parent", True):
-            self._add_to_parent(result)
-        return result
-
-    @staticmethod
-    def _add_to_parent(result: AsyncResult[Any]) -> None:
         parent: Any = _current.current_worker_request()
-        if parent is not None and parent.task_object is not None and parent.task_object.trail:
+        if parent is not None and parent.task_object.trail and options.get("add_to_parent", True):
             parent.children.append(result)
+        return result
 
     def _run_eagerly(self, plan: Plan, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult[Any]:
         encoding = self._encoding(plan, Call({**plan.defaults, **options}))
@@ -201,20 +201,55 @@ class Sender:
         """Builds the message of a call. Raises EncodeError, TypeError, ValueError, QueueNotFound."""
         if plan is None:
             plan = self.plan(name, task)
+        if not options and plan.template is not None and not before_task_publish.receivers:
+            return self._build_plain(plan, args, kwargs)
         if options:
             check_limits(options)
             call = Call({**plan.defaults, **options})
         else:
             call = plan.call
-        args = () if args is None else args
-        kwargs = {} if kwargs is None else kwargs
-        if not isinstance(args, (list, tuple)):
-            raise TypeError(f"args of task {name} must be a list or tuple, not {type(args).__name__}")
-        if not isinstance(kwargs, Mapping):
-            raise TypeError(f"kwargs of task {name} must be a mapping, not {type(kwargs).__name__}")
+        args, kwargs = _checked(name, args, kwargs)
         if plan.shadow_name is not None and call.shadow is None:
             call = Call({**plan.defaults, **options, "shadow": plan.shadow_name(args, kwargs, options)})
         return self._build(plan, call, args, kwargs)
+
+    def _build_plain(self, plan: Plan, args: Any, kwargs: Any) -> Prepared:
+        """`_build` for a call without options, where all but six headers are known: takes half the time."""
+        if type(args) is not tuple or type(kwargs) is not dict:
+            args, kwargs = _checked(plan.name, args, kwargs)
+        task_id = _uuid4()
+        priority = plan.call.priority
+        headers: dict[str, Any] = plan.template.copy()  # type: ignore[union-attr]
+        headers["id"] = headers["root_id"] = task_id
+        headers["origin"] = identity.origin
+        headers["argsrepr"], headers["kwargsrepr"] = _argument_repr(args, kwargs)
+        parent = _current.current_worker_request()
+        if parent is not None:
+            headers["root_id"] = parent.root_id or parent.id
+            headers["parent_id"] = parent.id
+            if self._inherit_priority and priority is None:
+                priority = (parent.delivery_info or {}).get("priority")
+        body = (args, kwargs, _EMBED)
+        encoding = plan.encoding
+        try:
+            data = encoding.encode(body)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise _encode_error(plan.name, encoding.content_type, error) from error
+        message: MessageDict = {
+            "headers": headers,
+            "body": data,
+            "content_type": encoding.content_type,
+            "content_encoding": encoding.content_encoding,
+            "properties": {
+                "correlation_id": task_id,
+                "reply_to": identity.thread_oid,
+                "delivery_mode": plan.delivery_mode,
+                "priority": priority or 0,
+            },
+            "exchange": plan.exchange,
+            "routing_key": plan.routing_key,
+        }
+        return Prepared(message, task_id, plan.name, plan.ignore_result, body)
 
     def _build(self, plan: Plan, call: Call, args: Any, kwargs: Any) -> Prepared:
         task_id = call.task_id or _uuid4()
@@ -334,6 +369,16 @@ class Sender:
             declare=[],
             retry_policy=dict(self._conf.task_publish_retry_policy),
         )
+
+
+def _checked(name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    args = () if args is None else args
+    kwargs = {} if kwargs is None else kwargs
+    if not isinstance(args, (list, tuple)):
+        raise TypeError(f"args of task {name} must be a list or tuple, not {type(args).__name__}")
+    if not isinstance(kwargs, Mapping):
+        raise TypeError(f"kwargs of task {name} must be a mapping, not {type(kwargs).__name__}")
+    return args, kwargs
 
 
 def _embed(call: Call) -> dict[str, Any]:

@@ -29,7 +29,8 @@ def shared_task(fun: Callable[..., Any] | None = None, /, **options: Any) -> Any
 
     def define(function: Callable[..., Any]) -> Any:
         def construct(app: Umbel) -> Task[..., Any]:
-            return cast("Task[..., Any]", app.task(**options)(function))
+            define_in: Any = app.task
+            return cast("Task[..., Any]", define_in(**options)(function))
 
         _current.share(construct)
 

@@ -25,13 +25,14 @@ def run_eagerly(app: AppInterface, task: Task[..., Any], args: Any, kwargs: Any,
     throw = options.get("throw")
     throw = bool(app.conf.task_eager_propagates) if throw is None else throw
     request = _request(task, args or (), kwargs or {}, options)
-    token = _current.push_request(request)  # type: ignore[arg-type]
+    token = _current.push_request(request)
     try:
         state, value, info = _run(app, task, request, throw)
     finally:
         _current.pop_request(token)
     if isinstance(value, Retry) and value.sig is not None:
-        new_args, new_kwargs, more = value.sig  # type: ignore[misc]
+        sig: Any = value.sig
+        new_args, new_kwargs, more = sig
         again = {**options, "task_id": request.id, "retries": more["retries"], "throw": throw}
         return run_eagerly(app, task, new_args, new_kwargs, again)
     if throw and state == "FAILURE":

@@ -15,10 +15,14 @@ __all__ = ["TaskRunner"]
 class TaskRunner:
     """Of one task. Hooks that the task does not define are None."""
 
-    __slots__ = ("after_return", "before_start", "call", "on_failure", "on_retry", "on_success", "task")
+    __slots__ = ("after_return", "before_start", "call", "ignore_result", "on_failure", "on_retry", "on_success",
+                 "store_errors", "task", "track_started")  # fmt: skip
 
     def __init__(self, task: Task[..., Any]) -> None:
         self.task = task
+        self.track_started = bool(task.track_started)
+        self.ignore_result = bool(task.ignore_result)
+        self.store_errors = bool(task.store_errors_even_if_ignored)
         #: Runs the body and returns what it returned.
         self.call = _caller(task)
         self.before_start = _hook(task, "before_start")

@@ -36,9 +36,8 @@ from umbel.serialization import accepted, loads
 from umbel.task import Context
 
 if TYPE_CHECKING:
-    from umbel._interfaces import AppInterface
+    from umbel._interfaces import AppInterface, RecordWriter
     from umbel._native import ChildLink, Job
-    from umbel.result.records import RecordFormat
 
 __all__ = ["Tracer"]
 
@@ -68,7 +67,7 @@ class Tracer:
         self._runners: dict[str, TaskRunner] = {}
         conf = app.conf
         self._accept = accepted(conf.accept_content)
-        self._format: RecordFormat | None = None
+        self._format: RecordWriter | None = None
         if conf.result_backend not in _NO_RESULTS:
             self._format = app.results.format
 
@@ -173,8 +172,8 @@ class Tracer:
             signals.task_prerun.send(sender=task, task_id=request.id, task=task, args=args, kwargs=kwargs)
         try:
             try:
-                if task.track_started:
-                    self._store_started(request)
+                if runner.track_started:
+                    self._store_started(runner, request)
                 if runner.before_start is not None:
                     runner.before_start(request.id, args, kwargs)
                 value = runner.call(*args, **kwargs)
@@ -196,8 +195,8 @@ class Tracer:
             if isinstance(value, BaseException) and value.__traceback__ is not None:
                 clear_frames(value)
 
-    def _store_started(self, request: Context) -> None:
-        if self._format is None or self._ignores_result(request):
+    def _store_started(self, runner: TaskRunner, request: Context) -> None:
+        if self._format is None or _ignores_result(runner, request):
             return
         meta = {"pid": os.getpid(), "hostname": self._hostname}
         record = self._format.write(request.id, "STARTED", meta, request=request)
@@ -223,7 +222,7 @@ class Tracer:
                 messages, more = prepare_next(self._app, request, value)
                 publish = [*publish, *messages]
                 children += more
-            if self._format is not None and not self._ignores_result(request):
+            if self._format is not None and not _ignores_result(runner, request):
                 record = self._format.write(request.id, "SUCCESS", value, None, request, children)
                 expires = self._format.expires
         except EncodeError as error:
@@ -243,7 +242,7 @@ class Tracer:
         task = runner.task
         info = ExceptionInfo(error)
         record = expires = None
-        if self._format is not None and (not self._ignores_result(request) or task.store_errors_even_if_ignored):
+        if self._format is not None and (not _ignores_result(runner, request) or runner.store_errors):
             record = self._failure_record(request, info)
             expires = self._format.expires_for("FAILURE")
         publish = list(request._follow_ups or ())
@@ -275,7 +274,7 @@ class Tracer:
         task = runner.task
         info = ExceptionInfo(retry)
         record = expires = None
-        if self._format is not None and not self._ignores_result(request):
+        if self._format is not None and not _ignores_result(runner, request):
             reason = retry.exc if retry.exc is not None else retry
             record = self._format.write(request.id, "RETRY", reason, info.traceback, request, [])
             expires = self._format.expires
@@ -297,7 +296,7 @@ class Tracer:
         record = expires = None
         disposition = "requeue" if reject.requeue else "reject"
         reason = "" if reject.reason is None else str(reject.reason)
-        if not reject.requeue and self._format is not None and not self._ignores_result(request):
+        if not reject.requeue and self._format is not None and not _ignores_result(runner, request):
             record = self._failure_record(request, _NoTraceback(reject))
             expires = self._format.expires_for("FAILURE")
         state = "REJECTED" if reject.requeue else "FAILURE"
@@ -328,17 +327,17 @@ class Tracer:
         sender.announce(publish)
 
     @staticmethod
-    def _ignores_result(request: Context) -> bool:
-        wish = request.ignore_result
-        return bool(request.task_object.ignore_result if wish is None else wish)
-
-    @staticmethod
     def _call_hook(name: str, hook: Any, request: Context, *args: Any) -> None:
         """The outcome is reported already, so an error in a hook is logged and changes nothing."""
         try:
             hook(*args)
         except Exception as error:
             logger.exception("Task %s[%s] %s handler raised: %r", request.task, request.id, name, error)
+
+
+def _ignores_result(runner: TaskRunner, request: Context) -> bool:
+    wish = request.ignore_result
+    return runner.ignore_result if wish is None else bool(wish)
 
 
 class _NoTraceback(ExceptionInfo):

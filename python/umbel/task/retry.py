@@ -27,12 +27,11 @@ def backoff_interval(factor: float, retries: int, maximum: float, full_jitter: b
 
 def add_autoretry(task: Task[..., Any]) -> Callable[..., Any] | None:
     """`task.run` wrapped so that exceptions of `autoretry_for` retry the task; None if the task has no such option."""
-    wanted = tuple(task.autoretry_for or ())
+    wanted: tuple[type[BaseException], ...] = tuple(task.autoretry_for or ())
     if not wanted:
         return None
-    unwanted = tuple(task.dont_autoretry_for or ())
     run = task.run
-    final = (Ignore, Reject, Retry, *unwanted)
+    final: tuple[type[BaseException], ...] = (Ignore, Reject, Retry, *(task.dont_autoretry_for or ()))
 
     if inspect.iscoroutinefunction(run):
 

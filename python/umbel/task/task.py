@@ -107,7 +107,7 @@ class Task(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs the body here and now, with a request of its own."""
         request = Context(args=args, kwargs=kwargs, task_object=self, outer=_current.current_request())
-        token = _current.push_request(request)  # type: ignore[arg-type]
+        token = _current.push_request(request)
         try:
             return self.run(*args, **kwargs)
         finally:
@@ -128,7 +128,7 @@ class Task(Generic[P, R]):
         """Pretends that the task runs for a request of these fields, for tests."""
         request = Context(*args, **kwargs)
         request.task_object, request.outer = self, _current.current_request()  # type: ignore[assignment]
-        token = _current.push_request(request)  # type: ignore[arg-type]
+        token = _current.push_request(request)
         request.__dict__["_token"] = token
         return token
 
