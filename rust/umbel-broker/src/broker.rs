@@ -17,7 +17,7 @@ use umbel_protocol::{Destination, Malformed, Message, ResultWrite, Timestamp};
 
 use crate::error::Result;
 
-/// Key of one held message, unique per delivery: `<worker id>.<epoch>.<sequence>`.
+/// Key of one held message, unique per delivery; it names the worker, an epoch and a sequence in the engine's own way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tag(pub Arc<str>);
 

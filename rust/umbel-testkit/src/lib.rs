@@ -2,3 +2,4 @@
 
 pub mod conformance;
 pub mod servers;
+pub mod simulator;

@@ -42,7 +42,10 @@ impl Redis {
     fn on(server: Arc<RedisServer>, options: &[(&str, &str)]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let db = NUMBER.fetch_add(2, Ordering::SeqCst) % 4096;
-        let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut options: TransportOptions =
+            options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        // Channels ignore the database number, and the cases share task ids.
+        options.insert("result_global_keyprefix".to_owned(), format!("results{db}"));
         Self { url: server.url(db), server, db, options, results_apart: false }
     }
 
@@ -60,7 +63,7 @@ impl Redis {
     fn guarded() -> Option<Self> {
         let setup = || RedisSetup { password: Some(PASSWORD.to_owned()), ..RedisSetup::default() };
         let server = shared(&GUARDED, setup)?;
-        let prefix = [("global_keyprefix", "pre:"), ("result_global_keyprefix", "pre:"), ("password", PASSWORD)];
+        let prefix = [("global_keyprefix", "pre:"), ("password", PASSWORD)];
         let mut redis = Self::on(server, &prefix);
         redis.url = format!("redis+socket://{}?virtual_host={}", redis.server.socket().display(), redis.db);
         Some(redis)
@@ -120,6 +123,7 @@ impl BackendFixture for Redis {
     fn backend(&self) -> Arc<dyn Backend> {
         let mut options = self.options.clone();
         options.remove("result_db");
+        options.insert("global_keyprefix".to_owned(), format!("results{}", self.db));
         let url = if self.results_apart { self.server.url(self.db + 1) } else { self.url.clone() };
         Arc::new(RedisBackend::from_url(&url, &options).expect("a result store"))
     }

@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn success_is_known_under_compression() {
         let limits = Limits::default();
-        let codec = compression::Compression::named("zlib").expect("zlib");
+        let codec = compression::Codec::named("zlib").expect("zlib");
         for (plain, expected) in [(br#"{"status": "SUCCESS"}"#, true), (br#"{"status": "STARTED"}"#, false)] {
             let packed = codec.compress(plain).expect("packed");
             let record = [COMPRESSED, codec.content_type().as_bytes(), b"\0", &packed].concat();

@@ -19,6 +19,9 @@ use crate::redis::{known, record, scripts};
 /// Bytes of one script call, beyond which the next settlement goes into another.
 const CALL_BYTES: usize = 1024 * 1024;
 
+/// Stands for an empty tag, which to the script means none.
+const NOBODYS_TAG: &str = record::TAG_PREFIX;
+
 /// Keys that `settle.lua` has in fixed places.
 const FIXED_KEYS: usize = 6;
 
@@ -68,6 +71,13 @@ impl Call {
     }
 }
 
+/// What became of the tags of one call.
+#[derive(Default)]
+struct Ended {
+    done: Vec<Arc<str>>,
+    lost: Vec<Tag>,
+}
+
 /// What is known before the scripts run: records of messages that move, stored results that must be judged.
 #[derive(Default)]
 struct Known {
@@ -82,7 +92,13 @@ impl RedisConsumer {
         self.check(settlements)?;
         let mut known = Known { records: self.read_records(settlements)?, ..Known::default() };
         let missing = want.saturating_sub(self.ready.len());
-        let (lost, due) = self.round(settlements, &mut known, missing)?;
+        let mut ended = Ended::default();
+        let outcome = self.round(settlements, &mut known, missing, &mut ended);
+        if outcome.is_err() {
+            // The caller repeats the call: what it settled is not lost then.
+            self.settled.extend(ended.done);
+        }
+        let due = outcome?;
         self.settled.clear();
         self.note_delays(settlements);
         if due.is_now() {
@@ -90,7 +106,7 @@ impl RedisConsumer {
             self.fetch_more(want)?;
         }
         let deliveries = self.ready.drain(..want.min(self.ready.len())).collect();
-        Ok(Exchanged { deliveries, lost, next_due: self.next_due })
+        Ok(Exchanged { deliveries, lost: ended.lost, next_due: self.next_due })
     }
 
     fn check(&mut self, settlements: &[Settlement]) -> Result<()> {
@@ -128,9 +144,15 @@ impl RedisConsumer {
     }
 
     /// Settles all and fetches: one round trip, and another for each time a stored result must be read first.
-    fn round(&mut self, settlements: &[Settlement], known: &mut Known, want: usize) -> Result<(Vec<Tag>, Due)> {
+    fn round(
+        &mut self,
+        settlements: &[Settlement],
+        known: &mut Known,
+        mut want: usize,
+        ended: &mut Ended,
+    ) -> Result<Due> {
         let mut open: Vec<usize> = (0..settlements.len()).collect();
-        let (mut lost, mut want, mut due) = (Vec::new(), want, Due::default());
+        let mut due = Due::default();
         loop {
             let calls = self.settle_calls(settlements, &open, known)?;
             let first = self.sequence;
@@ -142,13 +164,13 @@ impl RedisConsumer {
             fetches.iter().for_each(|fetch| pipeline.add(fetch));
             let mut replies = if pipeline.is_empty() { Vec::new() } else { self.connection()?.run(&pipeline)? };
             let fetched = replies.split_off(calls.len());
-            let outcome = self.settled(settlements, &calls, replies, &mut lost);
+            let outcome = self.settled(settlements, &calls, replies, ended);
             if !fetched.is_empty() {
                 due = self.fetched(fetched, first)?;
             }
             open = outcome?;
             if open.is_empty() {
-                return Ok((lost, due));
+                return Ok(due);
             }
             want = 0;
             self.read_results(settlements, &open, known)?;
@@ -196,7 +218,7 @@ impl RedisConsumer {
     }
 
     fn write_settlement(&self, call: &mut Call, settlement: &Settlement, known: &Known, now: Timestamp) -> Result<()> {
-        call.push(settlement.tag.as_ref().map_or("", |tag| &tag.0));
+        call.push(settlement.tag.as_ref().map_or("", |tag| if tag.0.is_empty() { NOBODYS_TAG } else { &tag.0 }));
         self.write_disposition(call, settlement, known);
         call.arguments.push(settlement.results.len().to_string());
         for result in &settlement.results {
@@ -261,7 +283,7 @@ impl RedisConsumer {
         settlements: &[Settlement],
         calls: &[Call],
         replies: Vec<Value>,
-        lost: &mut Vec<Tag>,
+        ended: &mut Ended,
     ) -> Result<Vec<usize>> {
         let (mut ask, mut failure) = (Vec::new(), None);
         for (call, reply) in calls.iter().zip(replies) {
@@ -278,12 +300,12 @@ impl RedisConsumer {
                     (Some(0), Some(tag)) => {
                         self.held.remove(&tag.0);
                         if !self.settled.contains(&tag.0) {
-                            lost.push(tag.clone());
+                            ended.lost.push(tag.clone());
                         }
                     }
                     (Some(_), Some(tag)) => {
                         self.held.remove(&tag.0);
-                        self.settled.insert(tag.0.clone());
+                        ended.done.push(tag.0.clone());
                     }
                     (Some(_), None) => {}
                 }
