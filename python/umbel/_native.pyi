@@ -8,7 +8,9 @@ Durations are seconds, moments are seconds since the epoch, sizes are bytes.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict, final
+from typing import Any, Literal, TypedDict, final, type_check_only
+
+from typing_extensions import Required
 
 __version__: str
 
@@ -29,16 +31,17 @@ class ForkedError(RuntimeError): ...
 def json_dumps(value: object, /) -> bytes:
     """Celery's JSON with kombu's extended types, written from Python objects directly.
 
-    Subclasses, `__json__`, Enum and types registered with `register_type` go through Python. Raises TypeError for
-    what JSON cannot hold, ValueError for circular or too deep values.
+    The bytes are those of `json.dumps` with kombu's encoder. Types it does not know are asked for `__json__`, then
+    given to the hook of `set_json_fallback`. Raises TypeError for what JSON cannot hold, ValueError for circular or
+    too deep values.
     """
 
 def json_loads(data: bytes | str, /) -> Any:
-    """The reverse, extended types included. Raises `MalformedError`."""
+    """The reverse, extended types included. Raises `MalformedError`, the cause attached if Python code raised it."""
 
 def set_json_fallback(default: Any, object_hook: Any, /) -> None:
     """Installs Python hooks: `default(obj)` for unknown types when writing, `object_hook(type, value)` for unknown
-    `__type__` names when reading."""
+    `__type__` names when reading. None removes a hook."""
 
 def argument_repr(args: object, kwargs: object, /) -> tuple[str, str]:
     """`argsrepr` and `kwargsrepr` as Celery limits them (1024 characters, depth 3)."""
@@ -47,7 +50,10 @@ def compress(data: bytes, method: str, /) -> tuple[bytes, str]:
     """Compresses with an alias or MIME name (`zlib`, `gzip`, `bzip2`, `zstd`); returns the bytes and the header
     value. Raises KeyError for others."""
 
-def decompress(data: bytes, method: str, /, limit: int = ...) -> bytes: ...
+def decompress(data: bytes, method: str, /, limit: int = 67_108_864) -> bytes:
+    """The reverse of `compress`. Raises `MalformedError`, also for more than `limit` bytes of output; KeyError for
+    methods that Python must undo (lzma, brotli, unknown ones)."""
+
 def parse_iso8601(text: str, /) -> tuple[float, bool]:
     """Seconds since the epoch (naive text read as UTC) and whether the text was naive."""
 
@@ -56,18 +62,20 @@ def uuid4() -> str:
 
 # --- client -----------------------------------------------------------------------------------------------------
 
+@type_check_only
 class MessageDict(TypedDict, total=False):
-    """One message for `Client.publish`. Required: headers, body, exchange, routing_key."""
+    """One message for `Client.publish`."""
 
-    headers: Mapping[str, object]
-    body: bytes
+    headers: Required[Mapping[str, object]]
+    body: Required[bytes]
     content_type: str
     content_encoding: str
     properties: Mapping[str, object]  # correlation_id, reply_to, delivery_mode, priority, expiration, others
-    exchange: str
-    routing_key: str
+    exchange: Required[str]
+    routing_key: Required[str]
     eta: float | None  # when due; lets a store keep it until then
 
+@type_check_only
 class DeadLetterDict(TypedDict):
     id: str
     queue: str
@@ -84,9 +92,10 @@ class DeadLetterDict(TypedDict):
 class Client:
     """Publishes and waits for results. Thread-safe; usable after fork (it connects anew in the child)."""
 
-    def __init__(self, broker_url: str, result_url: str | None, options: Mapping[str, object]) -> None:
-        """Connects at first use. Options: `publish_timeout`, `broker_transport_options`,
-        `result_backend_transport_options`."""
+    def __new__(cls, broker_url: str, result_url: str | None, options: Mapping[str, object]) -> Client:
+        """Connects at first use. Options: `publish_timeout` (default 10; None: for ever; bounds every call but
+        `wait_result`), `broker_transport_options`, `result_backend_transport_options`. Others are ignored.
+        Raises `ConfigError` for a URL or option that cannot be used."""
 
     @property
     def broker_url(self) -> str:
@@ -94,9 +103,10 @@ class Client:
 
     @property
     def result_url(self) -> str | None: ...
-    def publish(self, messages: Sequence[MessageDict], timeout: float | None = ...) -> None:
+    def publish(self, messages: Sequence[MessageDict], timeout: float | None = None) -> None:
         """Sends all, in order, and returns when confirmed. Calls of many threads share round trips. Reconnects and
-        repeats until `timeout`, then raises the last error."""
+        repeats until `timeout` (None: the option `publish_timeout`), then raises the last error: any of the messages
+        may have been sent by then."""
 
     def bind(self, queue: str, exchange: str, routing_key: str, kind: Literal["direct", "topic", "fanout"]) -> None: ...
     def store_result(self, task_id: str, state: str, record: bytes, expires: float | None) -> None: ...
@@ -104,7 +114,8 @@ class Client:
     def forget_results(self, task_ids: Sequence[str], /) -> int: ...
     def remove_expired_results(self) -> int: ...
     def wait_result(self, task_id: str, seen: bytes | None, timeout: float | None, /) -> bytes | None:
-        """Blocks until the stored record differs from `seen`; None on timeout. One listener serves all waits."""
+        """Blocks until the stored record differs from `seen`; None on timeout (None: for ever). One listener serves
+        all waits. Raises the store's error if it is out of reach when time is up, or for more than 30 s."""
 
     def watch(self, task_id: str, /) -> None:
         """Asks that records of this id (the present one included) be handed out by `drain`."""
@@ -114,25 +125,29 @@ class Client:
         """Readable while `drain` has something (for `loop.add_reader`)."""
 
     def drain(self) -> list[tuple[str, bytes]]:
-        """Records for watched ids since the last call."""
+        """The latest record of each watched id that has a new one since the last call. Raises the store's error
+        while it is out of reach for more than 30 s, or once if it refuses; ids stay watched."""
 
     def queue_length(self, queue: str, /) -> int: ...
     def purge(self, queue: str, /) -> int: ...
-    def dead_letters(self, offset: int = ..., limit: int = ...) -> list[DeadLetterDict]: ...
+    def dead_letters(self, offset: int = 0, limit: int = 100) -> list[DeadLetterDict]: ...
     def dead_letter(self, id: str, /) -> DeadLetterDict | None: ...
     def dead_replay(self, ids: Sequence[str], /) -> int: ...
     def dead_purge(self, ids: Sequence[str] | None, /) -> int: ...
     def ping(self) -> None:
         """Raises what `publish` would raise if the broker cannot be reached."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Closes connections and ends the listener thread; a later call connects anew. Remove `fileno()` from event
+        loops before."""
 
 # --- worker, main process ---------------------------------------------------------------------------------------
 
+@type_check_only
 class TaskDict(TypedDict, total=False):
-    """What the engine must know of a registered task. Required: name."""
+    """What the engine must know of a registered task."""
 
-    name: str
+    name: Required[str]
     acks_late: bool
     acks_on_failure: bool
     acks_on_timeout: bool
@@ -146,12 +161,13 @@ class TaskDict(TypedDict, total=False):
 class Worker:
     """The engine and its threads in a worker's main process.
 
-    Options: `hostname`, `queues` (list), `timezone` (name, for naive eta), `accept_content` (MIME names),
-    `prefetch_multiplier` (int or None: automatic), `max_deliveries`, `shutdown_timeout`, `result_expires`,
-    `result_serializer`, `result_compression`, `max_message_bytes`, `lease`, transport options as for `Client`.
+    Options: `hostname`, `queues` (list), `accept_content` (MIME names), `prefetch_multiplier` (int; None or 0:
+    automatic), `max_deliveries` (default 5; None: without bound), `shutdown_timeout` (default 25; None: for ever),
+    `result_expires` (default a day; None: never), `delay_threshold` (default 3: messages due later go to the broker's
+    delayed set), `max_message_bytes`, `lease` (default 10), transport options as for `Client`. Others are ignored.
     """
 
-    def __init__(self, broker_url: str, result_url: str | None, options: Mapping[str, object]) -> None: ...
+    def __new__(cls, broker_url: str, result_url: str | None, options: Mapping[str, object]) -> Worker: ...
     def set_tasks(self, tasks: Sequence[TaskDict]) -> None: ...
     def start(self) -> None:
         """Starts the threads. Messages are fetched once a child is ready."""
@@ -171,19 +187,24 @@ class Worker:
         """What happened since the last call, as tuples that start with a word:
 
         ("spawn", count)                      children are missing
-        ("child-gone", child_id, pid, how, running_task_ids)  how: "exit" | "killed" | "time-limit" | "stopped"
+        ("child-gone", child_id, pid, how, running_task_ids)  how: "stopped" if it was told to go (stop, time limit,
+                                              retirement), else in words: "signal 9 (SIGKILL)", "exit code 1", …
         ("retiring", child_id)                it asked to be replaced; spawn one
         ("received", name, id, eta|None)      only when wanted: see `want_notices`
-        ("started" | "finished", ...)
         ("revoked"|"expired"|"dead"|"requeued", name, id, detail)
+        ("refused", "", id, error)            a follow-up or record of a task that was acknowledged before is lost:
+                                              the broker or result store does not take it
         ("connected", url) / ("disconnected", url, error, retry_in)
         ("limit", "soft"|"hard", name, id, seconds)
+        ("failed", error)                     a thread of the engine broke; "stopped" follows
         ("stopped",)                          all threads have ended
         """
 
     def want_notices(self, received: bool) -> None: ...
     def stats(self) -> dict[str, Any]:
-        """Counters: total per task, held, delayed, dispatched, settled, prefetch window, children, round trips."""
+        """Counters: held, waiting, timed, queued, running, unconfirmed, window, children, slots; since the start:
+        received, succeeded, failed, retried, ignored, rejected, requeued, delayed, dead, expired, lost, fetched,
+        settled, exchanges, stored, disconnects, dispatched. Raises RuntimeError unless it runs."""
 
     def set_pool_size(self, size: int) -> None:
         """How many children there should be; missing ones are asked for with "spawn"."""
@@ -199,12 +220,19 @@ class Job:
     @property
     def task(self) -> str: ...
     @property
-    def headers(self) -> dict[str, Any]: ...
+    def headers(self) -> dict[str, Any]:
+        """As protocol 2 has them, also for a message of protocol 1 (made of its body then). The same dict each
+        time."""
+
     @property
     def properties(self) -> dict[str, Any]: ...
     @property
     def body(self) -> bytes:
-        """Decompressed, still serialized."""
+        """Decompressed (unless `compression` is set), still serialized."""
+
+    @property
+    def compression(self) -> str | None:
+        """The codec that only Python can undo and that `body` is still packed with; None as a rule."""
 
     @property
     def content_type(self) -> str: ...
@@ -231,7 +259,7 @@ class ChildLink:
     else within about a millisecond, by a thread that never needs the GIL.
     """
 
-    def __init__(self, fd: int, slots: int = ...) -> None: ...
+    def __new__(cls, fd: int, slots: int = 1) -> ChildLink: ...
     def next(self, timeout: float | None = None) -> Job | None:
         """Blocks for the next job; None at the timeout or once `stopped`."""
 
@@ -244,17 +272,18 @@ class ChildLink:
         job: Job,
         state: str,
         disposition: Literal["ack", "requeue", "reject"],
-        record: bytes | None = ...,
-        expires: float | None = ...,
-        publish: Sequence[MessageDict] = ...,
-        reason: str = ...,
-        kind: str = ...,
+        record: bytes | None = None,
+        expires: float | None = None,
+        publish: Sequence[MessageDict] = (),
+        reason: str = "",
+        kind: str = "rejected",
     ) -> None:
         """Reports the outcome. `state`: SUCCESS, FAILURE, RETRY, REJECTED, IGNORED. `record` None stores nothing.
-        `reject` sends the message to the dead letters with `kind` (a word, "rejected" by default) and `reason`. The
-        engine applies `acks_on_failure`."""
+        `reject` sends the message to the dead letters with `reason`, a sentence, and `kind`, one word for filters
+        (`rejected`, `undecodable`, `unknown-task`, …). The engine applies `acks_on_failure`. Raises `NativeError` if
+        all this is too large to be reported: finish the job again with less."""
 
-    def started(self, job: Job, record: bytes, expires: float | None, state: str = ...) -> None:
+    def started(self, job: Job, record: bytes, expires: float | None, state: str = "STARTED") -> None:
         """Stores a STARTED (or custom state) record while the job runs, in order with what `finish` will store."""
 
     def retire(self) -> None:

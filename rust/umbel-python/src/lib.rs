@@ -30,5 +30,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<client::Client>()?;
     module.add_class::<job::Job>()?;
     module.add_class::<link::ChildLink>()?;
-    module.add_class::<worker::Worker>()
+    module.add_class::<worker::Worker>()?;
+    // PyO3 lists the names of its own accord; that list would have to be repeated in the stub.
+    module.delattr("__all__")
 }

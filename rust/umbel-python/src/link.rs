@@ -68,7 +68,7 @@ impl ChildLink {
     }
 
     /// Reports the outcome; see `_native.pyi`.
-    #[pyo3(signature = (job, state, disposition, record = None, expires = None, publish = None, reason = String::new(), kind = "rejected".to_owned()))]
+    #[pyo3(signature = (job, state, disposition, record = None, expires = None, publish = None, reason = "", kind = "rejected"), text_signature = "($self, job, state, disposition, record=None, expires=None, publish=(), reason='', kind='rejected')")]
     #[allow(clippy::too_many_arguments)] // They are Python's keyword arguments.
     fn finish(
         &self,
@@ -79,11 +79,11 @@ impl ChildLink {
         record: Option<&[u8]>,
         expires: Option<f64>,
         publish: Option<&Bound<'_, PyAny>>,
-        reason: String,
-        kind: String,
+        reason: &str,
+        kind: &str,
     ) -> PyResult<()> {
         let link = self.link.get()?;
-        let verdict = verdict(&state, disposition, DeadReason { kind, detail: reason })?;
+        let verdict = verdict(&state, disposition, DeadReason { kind: kind.to_owned(), detail: reason.to_owned() })?;
         let publish: Vec<Outgoing> = publish.map(message::outgoing).transpose()?.unwrap_or_default();
         let result = record.map(|record| result_write(job, state, record, expires)).transpose()?;
         let outcome = Outcome { job: job.inner.id, verdict, result, publish };
@@ -91,10 +91,10 @@ impl ChildLink {
     }
 
     /// Stores a STARTED (or custom state) record while the job runs, in order with what `finish` will store.
-    #[pyo3(signature = (job, record, expires, state = "STARTED".to_owned()))]
-    fn started(&self, py: Python<'_>, job: &Job, record: &[u8], expires: Option<f64>, state: String) -> PyResult<()> {
+    #[pyo3(signature = (job, record, expires, state = "STARTED"))]
+    fn started(&self, py: Python<'_>, job: &Job, record: &[u8], expires: Option<f64>, state: &str) -> PyResult<()> {
         let link = self.link.get()?;
-        let write = result_write(job, state, record, expires)?;
+        let write = result_write(job, state.to_owned(), record, expires)?;
         py.detach(|| link.progress(job.inner.id, &write)).map_err(link_error)
     }
 

@@ -36,7 +36,7 @@ fn compress<'py>(py: Python<'py>, data: &[u8], method: &str) -> PyResult<(Bound<
 /// The reverse; more than `limit` bytes (default 64 MiB) are malformed. Raises KeyError for methods that Python must
 /// undo.
 #[pyfunction]
-#[pyo3(signature = (data, method, /, limit = 64 << 20))]
+#[pyo3(signature = (data, method, /, limit = 67_108_864))]
 fn decompress<'py>(py: Python<'py>, data: &[u8], method: &str, limit: usize) -> PyResult<Bound<'py, PyBytes>> {
     let codec = Codec::named(method).ok_or_else(|| PyKeyError::new_err(method.to_owned()))?;
     let limits = Limits { max_bytes: limit, ..Limits::default() };
