@@ -219,7 +219,7 @@ def define_retries(app: Umbel) -> None:
         raise self.retry(exc=OwnError("still broken"), countdown=0)
 
     @app.task(
-        name="basic.auto", bind=True, autoretry_for=(OwnError,), retry_backoff=0.05, retry_jitter=False, max_retries=3
+        name="basic.auto", bind=True, autoretry_for=(OwnError,), retry_backoff=True, retry_jitter=False, max_retries=1
     )
     def auto(self: Any, path: str, times: int) -> int:
         note(path, f"{self.request.retries} {time.time()}")

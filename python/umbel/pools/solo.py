@@ -10,12 +10,10 @@ import queue
 from typing import TYPE_CHECKING
 
 from umbel.execution.tracer import Tracer
-from umbel.pools.child import JobLoop
 from umbel.pools.description import LoadRequest
-from umbel.pools.threads import InProcessPool
+from umbel.pools.threads import InProcessPool, SharedLink
 
 if TYPE_CHECKING:
-    from umbel._native import ChildLink
     from umbel.app import Umbel
 
 logger = logging.getLogger("umbel.worker")
@@ -28,7 +26,7 @@ class SoloPool(InProcessPool):
 
     def __init__(self, app: Umbel, request: LoadRequest) -> None:
         super().__init__(app, request)
-        self._links: queue.SimpleQueue[ChildLink | None] = queue.SimpleQueue()
+        self._links: queue.SimpleQueue[SharedLink | None] = queue.SimpleQueue()
 
     def spawn(self) -> None:
         self._links.put(self._open_link())
@@ -36,8 +34,8 @@ class SoloPool(InProcessPool):
     def run_tasks(self) -> None:
         """Runs tasks in the calling thread until the pool is closed."""
         tracer = Tracer(self._app, self._hostname)
-        while (link := self._links.get()) is not None:
-            self._run_loop(JobLoop(tracer, link))
+        while (shared := self._links.get()) is not None:
+            self._run_loop(tracer, shared)
 
     def close(self) -> None:
         self._links.put(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -23,6 +24,29 @@ logger = logging.getLogger("umbel.worker")
 
 #: How long `close` waits for threads whose tasks were told to be over (seconds).
 _GOODBYE = 1.0
+
+
+class SharedLink:
+    """A link that threads share; the last that leaves hangs up.
+
+    Waiting for the link to be collected would not do: tracebacks of failed tasks may keep it.
+    """
+
+    def __init__(self, end: socket.socket, users: int) -> None:
+        self._end = end.dup()
+        self.link = ChildLink(end.detach(), users)
+        self._users = users
+        self._lock = threading.Lock()
+
+    def leave(self) -> None:
+        """Called once by each user."""
+        with self._lock:
+            self._users -= 1
+            last = self._users == 0
+        if last:
+            with self._end, contextlib.suppress(OSError):
+                self.link.flush()
+                self._end.shutdown(socket.SHUT_RDWR)
 
 
 class InProcessPool(Pool):
@@ -52,23 +76,25 @@ class InProcessPool(Pool):
     def send_signal(self, name: str) -> None:
         getattr(signals, name).send(sender=self._app)
 
-    def _run_loop(self, loop: JobLoop) -> None:
+    def _run_loop(self, tracer: Tracer, shared: SharedLink) -> None:
         """Runs jobs in this thread; a task that means the worker stops it."""
         try:
-            loop.run()
+            JobLoop(tracer, shared.link).run()
         except LEAVE as error:
             logger.warning("A task asked the worker to stop: %r", error)
             assert self._supervisor is not None
             self._supervisor.ask_stop(cold=isinstance(error, WorkerTerminate))
+        finally:
+            shared.leave()
 
-    def _open_link(self) -> ChildLink:
+    def _open_link(self) -> SharedLink:
         """A link to the engine, which is told of its new child."""
         assert self._supervisor is not None
         self._numbers += 1
         ours, theirs = socket.socketpair()
-        link = ChildLink(theirs.detach(), self._slots)
+        shared = SharedLink(theirs, self._slots)
         self._supervisor.add_child(self._numbers, ours.detach(), None, self._slots)
-        return link
+        return shared
 
 
 class ThreadsPool(InProcessPool):
@@ -81,11 +107,11 @@ class ThreadsPool(InProcessPool):
         self._threads: list[threading.Thread] = []
 
     def spawn(self) -> None:
-        link = self._open_link()
+        shared = self._open_link()
         tracer = Tracer(self._app, self._hostname)
         for index in range(self._slots):
             thread = threading.Thread(
-                target=self._run_loop, args=(JobLoop(tracer, link),), name=f"ThreadPoolWorker-{index + 1}", daemon=True
+                target=self._run_loop, args=(tracer, shared), name=f"ThreadPoolWorker-{index + 1}", daemon=True
             )
             self._threads.append(thread)
             thread.start()
