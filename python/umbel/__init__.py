@@ -1,14 +1,14 @@
 """Umbel: a task queue for Python with a Rust core, and Celery's API.
 
-    from umbel import Umbel
+from umbel import Umbel
 
-    app = Umbel("proj")
+app = Umbel("proj")
 
-    @app.task
-    def add(x, y):
-        return x + y
+@app.task
+def add(x, y):
+    return x + y
 
-    add.delay(2, 3).get()
+add.delay(2, 3).get()
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ class Proxy(Generic[T]):
         return self._resolve()
 
     @property  # type: ignore[misc]
-    def __class__(self) -> Any:
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         return type(self._resolve())
 
     @property

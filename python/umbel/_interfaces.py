@@ -18,34 +18,42 @@ class RequestInterface(Protocol):
     @property
     def id(self) -> Any:
         """Id of the task."""
+        ...
 
     @property
     def task(self) -> Any:
         """Name of the task."""
+        ...
 
     @property
     def root_id(self) -> str | None:
         """Id of the first task of the workflow."""
+        ...
 
     @property
     def delivery_info(self) -> Any:
         """exchange, routing_key, priority, redelivered."""
+        ...
 
     @property
     def called_directly(self) -> bool:
         """The task was called as a function: there is no message."""
+        ...
 
     @property
     def is_eager(self) -> bool:
         """The task runs in place of being sent."""
+        ...
 
     @property
     def outer(self) -> RequestInterface | None:
         """The request that was running when this one began."""
+        ...
 
     @property
     def task_object(self) -> Any:
         """The task that runs."""
+        ...
 
 
 class RecordWriter(Protocol):
@@ -55,6 +63,7 @@ class RecordWriter(Protocol):
 
     def expires_for(self, state: str) -> float | None:
         """Life of a record in that state, seconds; None: for ever."""
+        ...
 
     def write(
         self,
@@ -66,6 +75,7 @@ class RecordWriter(Protocol):
         children: list[Any] | None = None,
     ) -> bytes:
         """Bytes of a record. Raises EncodeError."""
+        ...
 
 
 class ResultAccess(Protocol):
@@ -74,9 +84,11 @@ class ResultAccess(Protocol):
     @property
     def format(self) -> RecordWriter:
         """How records are written."""
+        ...
 
     def read(self, task_id: str) -> dict[str, Any] | None:
         """The record, decoded, exceptions rebuilt; None while there is none."""
+        ...
 
     def wait(
         self, task_id: str, timeout: float | None, on_message: Callable[[dict[str, Any]], Any] | None
@@ -85,11 +97,13 @@ class ResultAccess(Protocol):
 
         Raises `umbel.exceptions.TimeoutError`.
         """
+        ...
 
     async def wait_async(
         self, task_id: str, timeout: float | None, on_message: Callable[[dict[str, Any]], Any] | None
     ) -> dict[str, Any]:
         """`wait` for the running event loop."""
+        ...
 
     def store(
         self,
@@ -101,9 +115,11 @@ class ResultAccess(Protocol):
         children: list[Any] | None = None,
     ) -> None:
         """Writes a record. Raises EncodeError, OperationalError."""
+        ...
 
     def forget(self, task_ids: Sequence[str]) -> int:
         """Deletes records; returns how many there were."""
+        ...
 
 
 class PreparedMessage(Protocol):
@@ -112,25 +128,28 @@ class PreparedMessage(Protocol):
     @property
     def message(self) -> MessageDict:
         """For the core."""
+        ...
 
     @property
     def task_id(self) -> str:
         """Id of its task."""
+        ...
 
 
 class MessageSender(Protocol):
     """Builds task messages, and does what goes with publishing them."""
 
-    def prepare(
-        self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: Any = None
-    ) -> PreparedMessage:
+    def prepare(self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: Any = None) -> PreparedMessage:
         """The message of a call; `options` are those of `apply_async`. Raises EncodeError, TypeError, ValueError."""
+        ...
 
     def bind(self, batch: Sequence[Any]) -> None:
         """Makes sure that prepared messages for named exchanges will reach their queues."""
+        ...
 
     def announce(self, batch: Sequence[Any]) -> None:
         """Sends `after_task_publish` for prepared messages that have been published."""
+        ...
 
 
 class AppInterface(Protocol):
@@ -139,34 +158,43 @@ class AppInterface(Protocol):
     @property
     def main(self) -> str | None:
         """Its name."""
+        ...
 
     @property
     def conf(self) -> Any:
         """Its settings, by attribute."""
+        ...
 
     @property
     def finalized(self) -> bool:
         """Its tasks are complete."""
+        ...
 
     @property
     def client(self) -> Client:
         """The core's connection."""
+        ...
 
     @property
     def results(self) -> ResultAccess:
         """Its results."""
+        ...
 
     @property
     def sender(self) -> MessageSender:
         """Its way to the broker."""
+        ...
 
     @property
     def tasks(self) -> Mapping[str, Any]:
         """Its tasks by name."""
+        ...
 
     @property
     def timezone(self) -> tzinfo:
         """Its time zone."""
+        ...
 
     def now(self) -> datetime:
         """This moment, in its time zone."""
+        ...

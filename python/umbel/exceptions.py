@@ -193,7 +193,7 @@ class Retry(TaskPredicate):
         super().__init__(self, exc, when, **kwargs)
 
     def humanize(self) -> str:
-        """"in 3s" or "at 2030-01-01 00:00:00"."""
+        """When: "in 3s" or "at 2030-01-01 00:00:00"."""
         if isinstance(self.when, (int, float)):
             return f"in {self.when}s"
         return f"at {self.when}"

@@ -53,7 +53,7 @@ class Queue:
 
     @property
     def exchange_name(self) -> str:
-        """"" if there is no exchange of its own."""
+        """Empty if there is no exchange of its own."""
         return self.exchange.name if isinstance(self.exchange, Exchange) else ""
 
     @property
@@ -203,15 +203,13 @@ class Destination:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-
-
 class _MapRoute:
     """Routes by exact name, glob or compiled regular expression; exact names first, then in order."""
 
     def __init__(self, routes: Mapping[Any, Any] | Iterable[tuple[Any, Any]]) -> None:
         self._exact: dict[str, Any] = {}
         self._patterns: list[tuple[re.Pattern[str], Any]] = []
-        for key, route in routes.items() if isinstance(routes, Mapping) else routes:
+        for key, route in dict(routes).items():
             if isinstance(key, re.Pattern):
                 self._patterns.append((key, route))
             elif any(char in key for char in "*?["):
@@ -235,9 +233,7 @@ class Router:
         #: False if a route depends on more than the name, so that destinations must not be remembered.
         self.by_name_only = all(isinstance(route, _MapRoute) for route in self._routes)
 
-    def route(
-        self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any], task: Any = None
-    ) -> Destination:
+    def route(self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any], task: Any = None) -> Destination:
         """The destination of a call. Raises QueueNotFound for a queue that is missing and may not be created."""
         found = self._lookup(name, args, kwargs, options, task)
         merged = dict(_expand(found)) if found is not None else {}

@@ -57,7 +57,7 @@ def precedence(name: str | None) -> int:
     return _PRECEDENCE_OF.get(name, _CUSTOM)
 
 
-class state(str):  # noqa: N801, the name is Celery's
+class state(str):
     """A state that compares by precedence: `state(PENDING) < state(SUCCESS)`."""
 
     __slots__ = ()

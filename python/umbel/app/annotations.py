@@ -28,5 +28,7 @@ def _for_task(entry: Any, task: Task[..., Any]) -> list[Mapping[str, Any]]:
     if isinstance(entry, Mapping):
         found = [entry.get("*"), entry.get(task.name)]
     else:
-        found = [call(task) for call in (getattr(entry, "annotate_any", None), getattr(entry, "annotate", None)) if call]
+        found = [
+            call(task) for call in (getattr(entry, "annotate_any", None), getattr(entry, "annotate", None)) if call
+        ]
     return [changes for changes in found if changes]

@@ -195,7 +195,7 @@ class Umbel:
         return adopt_task(self, instance)
 
     @property
-    def Task(self) -> Any:  # noqa: N802, Celery's name
+    def Task(self) -> Any:
         """The base class of this application's tasks; it may be replaced."""
         if self._task_base is None:
             base: Any = self._task_cls or Task
@@ -209,7 +209,7 @@ class Umbel:
         return self._task_base
 
     @Task.setter
-    def Task(self, base: Any) -> None:  # noqa: N802
+    def Task(self, base: Any) -> None:
         self._task_cls, self._task_base = base, None
 
     @property
@@ -320,7 +320,7 @@ class Umbel:
                 self._results = ResultStore(self)
         return self._results
 
-    def AsyncResult(self, id: str, **kwargs: Any) -> AsyncResult[Any]:  # noqa: N802, Celery's name
+    def AsyncResult(self, id: str, **kwargs: Any) -> AsyncResult[Any]:
         """The result of the task with that id."""
         return AsyncResult(id, app=self, **kwargs)
 

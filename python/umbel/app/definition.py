@@ -20,9 +20,7 @@ __all__ = ["adopt_task", "define_task"]
 _FOR_CELERY = ("shared", "lazy", "filter")
 
 
-def define_task(
-    app: Umbel, function: Callable[..., Any], options: dict[str, Any], base: Any
-) -> Task[..., Any]:
+def define_task(app: Umbel, function: Callable[..., Any], options: dict[str, Any], base: Any) -> Task[..., Any]:
     """The task of a function, registered; the one that is there already if the name is taken."""
     options = {name: value for name, value in options.items() if name not in _FOR_CELERY and value is not None}
     name: str = options.pop("name", None) or app.gen_task_name(function.__name__, function.__module__)

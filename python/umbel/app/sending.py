@@ -415,4 +415,6 @@ def _compress(data: bytes, method: str, name: str) -> tuple[bytes, str]:
     try:
         return _native.compress(data, method)
     except KeyError:
-        raise ImproperlyConfigured(f"Task {name}: no compression method {method!r}; use zlib, gzip, bzip2 or zstd") from None
+        raise ImproperlyConfigured(
+            f"Task {name}: no compression method {method!r}; use zlib, gzip, bzip2 or zstd"
+        ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -107,7 +108,8 @@ def import_by_name(path: str) -> Any:
         parent, _, last = module_name.rpartition(".")
         if not parent:
             raise ImproperlyConfigured(
-                f"No module named {path!r}; is the folder that holds it on sys.path (the working directory: {os.getcwd()})?"
+                f"No module named {path!r}; is the folder that holds it on sys.path? "
+                f"(The working directory is {Path.cwd()}.)"
             ) from error
     return _attribute(import_module(parent), last, path)
 

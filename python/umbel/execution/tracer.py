@@ -155,9 +155,7 @@ class Tracer:
         logger.error("Message %s of task %s goes to the dead letters: %s", job.id, job.task, refusal)
         link.finish(job, "FAILURE", "reject", record, expires, (), str(refusal), kind=refusal.kind)
         if refusal.error is not None and signals.task_unknown.receivers:
-            signals.task_unknown.send(
-                sender=self._hostname, message=job, exc=refusal.error, name=job.task, id=job.id
-            )
+            signals.task_unknown.send(sender=self._hostname, message=job, exc=refusal.error, name=job.task, id=job.id)
         elif signals.task_rejected.receivers:
             signals.task_rejected.send(sender=self._hostname, message=job, exc=refusal)
 
@@ -186,7 +184,9 @@ class Tracer:
             else:
                 state, value = self._succeed(runner, request, value, started)
             if runner.after_return is not None and state in ("SUCCESS", "FAILURE"):
-                self._call_hook("after_return", runner.after_return, request, state, value, request.id, args, kwargs, None)
+                self._call_hook(
+                    "after_return", runner.after_return, request, state, value, request.id, args, kwargs, None
+                )
         finally:
             if signals.task_postrun.receivers:
                 signals.task_postrun.send(
@@ -252,7 +252,9 @@ class Tracer:
             fail_chain(self._app, request, info)
         self._report(request, "FAILURE", "ack", record, expires, publish, reason=safe_repr(error))
         if runner.on_failure is not None:
-            self._call_hook("on_failure", runner.on_failure, request, error, request.id, request.args, request.kwargs, info)
+            self._call_hook(
+                "on_failure", runner.on_failure, request, error, request.id, request.args, request.kwargs, info
+            )
         if signals.task_failure.receivers:
             signals.task_failure.send(
                 sender=task, task_id=request.id, exception=error, args=request.args, kwargs=request.kwargs,
@@ -280,7 +282,9 @@ class Tracer:
             expires = self._format.expires
         self._report(request, "RETRY", "ack", record, expires, request._follow_ups or ())
         if runner.on_retry is not None:
-            self._call_hook("on_retry", runner.on_retry, request, retry.exc, request.id, request.args, request.kwargs, info)
+            self._call_hook(
+                "on_retry", runner.on_retry, request, retry.exc, request.id, request.args, request.kwargs, info
+            )
         if signals.task_retry.receivers:
             signals.task_retry.send(sender=task, request=request, reason=retry, einfo=info)
         log_retry(task, request, retry)

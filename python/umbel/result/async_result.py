@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from umbel import _current
 from umbel.exceptions import TimeoutError
-from umbel.states import EXCEPTION_STATES, PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
+from umbel.states import PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
 
 if TYPE_CHECKING:
     from umbel._interfaces import AppInterface

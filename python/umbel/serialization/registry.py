@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from umbel.exceptions import ContentDisallowed, ImproperlyConfigured, SerializerNotInstalled
 from umbel.serialization import json
@@ -95,7 +95,9 @@ def accepted(names: Iterable[str]) -> frozenset[str]:
         elif "/" in name:
             types.add(name)
         else:
-            raise ImproperlyConfigured(f"accept_content names no serializer {name!r}; known: {', '.join(sorted(_by_name))}")
+            raise ImproperlyConfigured(
+                f"accept_content names no serializer {name!r}; known: {', '.join(sorted(_by_name))}"
+            )
     return frozenset(types)
 
 
@@ -120,7 +122,9 @@ def loads(data: bytes, content_type: str, content_encoding: str | None, accept: 
 
 
 def _needs(package: str, serializer: str, error: ImportError) -> SerializerNotInstalled:
-    return SerializerNotInstalled(f"The {serializer} serializer needs the package {package}: pip install {package} ({error})")
+    return SerializerNotInstalled(
+        f"The {serializer} serializer needs the package {package}: pip install {package} ({error})"
+    )
 
 
 def _yaml_dumps(value: Any) -> str:
@@ -144,7 +148,7 @@ def _msgpack_dumps(value: Any) -> bytes:
         import msgpack
     except ImportError as error:
         raise _needs("msgpack", "msgpack", error) from error
-    return bytes(msgpack.packb(value, use_bin_type=True))
+    return cast(bytes, msgpack.packb(value, use_bin_type=True))
 
 
 def _msgpack_loads(data: bytes) -> Any:

@@ -45,6 +45,7 @@ EXECUTION_OPTIONS = (
     "soft_time_limit",
 )
 
+
 class CallOptions(TypedDict, total=False):
     """What `apply_async` and `send_task` take besides arguments. Durations are seconds."""
 

@@ -227,7 +227,7 @@ class Task(Generic[P, R]):
         result: EagerResult[Any] = self.app.run_eagerly(self, args, kwargs, options)
         return result
 
-    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[Any]:  # noqa: N802, Celery's name
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[Any]:
         """The result of a task of this kind with that id."""
         result: AsyncResult[Any] = self.app.AsyncResult(task_id, task_name=self.name, **kwargs)
         return result
@@ -308,7 +308,7 @@ class Task(Generic[P, R]):
         try:
             prepared = self.app.sender.prepare(self.name, tuple(args or ()), kwargs, options, self)
         except Exception as error:
-            # Arguments that cannot be sent again would be lost by a plain failure: the message goes to the dead letters.
+            # A plain failure would lose arguments that cannot be sent again; the dead letters keep them.
             raise Reject(error, requeue=False) from error
         request.follow_ups.append(prepared)
 
