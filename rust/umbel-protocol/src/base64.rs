@@ -24,7 +24,10 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     if let Ok(bytes) = STANDARD.decode(text) {
         return Some(bytes);
     }
-    let kept: Vec<u8> =
-        text.iter().copied().filter(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')).collect();
+    let kept: Vec<u8> = text
+        .iter()
+        .copied()
+        .filter(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
+        .collect();
     STANDARD.decode(kept).ok()
 }

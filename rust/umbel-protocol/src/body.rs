@@ -81,9 +81,7 @@ impl<'a> BodyText<'a> {
         };
         let embed = match embed {
             "null" => Embed::default(),
-            text if text.starts_with('{') => {
-                Embed::of(&Fields::read(text.as_bytes(), "body", "embed key", limits)?)
-            }
+            text if text.starts_with('{') => Embed::of(&Fields::read(text.as_bytes(), "body", "embed key", limits)?),
             _ => return Err(Malformed::new("body", "embed (the third part) is no object")),
         };
         Self { args, kwargs, embed }.checked()

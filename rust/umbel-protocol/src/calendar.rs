@@ -14,7 +14,8 @@ pub(crate) struct Date {
 impl Date {
     /// The date, if there is one such.
     pub(crate) fn new(year: i64, month: i64, day: i64) -> Option<Self> {
-        let valid = (1..=9999).contains(&year) && (1..=12).contains(&month) && (1..=days_in(year, month)).contains(&day);
+        let valid =
+            (1..=9999).contains(&year) && (1..=12).contains(&month) && (1..=days_in(year, month)).contains(&day);
         valid.then_some(Self { year, month, day })
     }
 

@@ -104,7 +104,8 @@ mod tests {
     #[test]
     fn names_and_content_types_mean_the_same() {
         let accept = Accept::of(["json", "application/x-msgpack", "application/x-mine"]);
-        for content_type in ["application/json", "application/x-msgpack", "application/x-mine", "application/data", ""] {
+        for content_type in ["application/json", "application/x-msgpack", "application/x-mine", "application/data", ""]
+        {
             assert!(accept.allows(content_type), "{content_type}");
         }
         assert!(!accept.allows("application/x-python-serialize"));

@@ -108,7 +108,11 @@ fn mark_redelivered(headers: &str) -> Cow<'_, str> {
         };
         if let Some(member) = fields.iter().filter(|member| member.name == "redelivered").last() {
             let (before, after) = (&headers[..member.span.start], &headers[member.span.end..]);
-            return if member.raw == "true" { Cow::Borrowed(headers) } else { Cow::Owned(format!("{before}true{after}")) };
+            return if member.raw == "true" {
+                Cow::Borrowed(headers)
+            } else {
+                Cow::Owned(format!("{before}true{after}"))
+            };
         }
     }
     let comma = if inside.trim_start() == "{" { "" } else { ", " };
@@ -245,7 +249,10 @@ mod tests {
             (r#"{"properties": {}, "body": 5}"#, "envelope key 'body': expected a string, found 5"),
             (r#"{"properties": {"reply_to": 5}}"#, "property 'reply_to': expected a string, found 5"),
             (r#"{"properties": {"body_encoding": "base64"}, "body": "A"}"#, "envelope key 'body': not base64"),
-            (r#"{"properties": {"delivery_info": {"exchange": 1}}}"#, "delivery_info 'exchange': expected a string, found 1"),
+            (
+                r#"{"properties": {"delivery_info": {"exchange": 1}}}"#,
+                "delivery_info 'exchange': expected a string, found 1",
+            ),
         ] {
             let error_found = decode(raw.as_bytes(), &Limits::default()).expect_err(raw);
             assert_eq!(error_found.to_string(), error);

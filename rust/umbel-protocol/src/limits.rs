@@ -2,7 +2,7 @@
 
 /// The deepest nesting any parser here accepts, whatever [`Limits::max_depth`] says: nested values are dropped and
 /// written by recursion, which must fit in a small thread's stack.
-pub const DEEPEST: usize = 2048;
+pub const DEEPEST: usize = 1024;
 
 /// Bounds on what a parser accepts; beyond them an input is [`crate::Malformed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

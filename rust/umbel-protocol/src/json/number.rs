@@ -179,9 +179,14 @@ mod tests {
 
     #[test]
     fn number_tokens_follow_pythons_grammar() {
-        for (text, end, is_float) in
-            [("0", 1, false), ("01", 1, false), ("-12,", 3, false), ("1.", 1, false), ("1.5e", 3, true), ("1e+5]", 4, true)]
-        {
+        for (text, end, is_float) in [
+            ("0", 1, false),
+            ("01", 1, false),
+            ("-12,", 3, false),
+            ("1.", 1, false),
+            ("1.5e", 3, true),
+            ("1e+5]", 4, true),
+        ] {
             assert_eq!(token(text.as_bytes(), 0), Some(Token { end, is_float }), "{text}");
         }
         assert_eq!(token(b"-", 0), None);

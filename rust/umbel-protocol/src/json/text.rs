@@ -106,7 +106,11 @@ fn push_code(out: &mut Vec<u8>, code: u32) -> bool {
             false
         }
         None => {
-            out.extend_from_slice(&[0xe0 | (code >> 12) as u8, 0x80 | (code >> 6 & 0x3f) as u8, 0x80 | (code & 0x3f) as u8]);
+            out.extend_from_slice(&[
+                0xe0 | (code >> 12) as u8,
+                0x80 | (code >> 6 & 0x3f) as u8,
+                0x80 | (code & 0x3f) as u8,
+            ]);
             true
         }
     }

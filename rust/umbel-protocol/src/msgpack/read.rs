@@ -47,37 +47,69 @@ impl<'a> Reader<'a> {
         Ok(taken.iter().fold(0, |value, byte| value << 8 | usize::from(*byte)))
     }
 
-    fn value(&mut self, depth: usize) -> Result<Value, Malformed> {
+    /// One value and everything in it, without recursion.
+    fn value(&mut self, max_depth: usize) -> Result<Value, Malformed> {
+        let mut open: Vec<Open> = Vec::new();
+        loop {
+            let mut value = match self.item()? {
+                Item::Value(value) => value,
+                Item::Container(_) if open.len() >= max_depth => return Err(self.error("nested too deep")),
+                Item::Container(container) => match container.closed() {
+                    Ok(value) => value,
+                    Err(container) => {
+                        open.push(container);
+                        continue;
+                    }
+                },
+            };
+            // Into the container it belongs to, and that one, if now full, into its own.
+            loop {
+                let Some(mut container) = open.pop() else { return Ok(value) };
+                container.put(value).map_err(|why| self.error(why))?;
+                match container.closed() {
+                    Ok(whole) => value = whole,
+                    Err(container) => {
+                        open.push(container);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A scalar, or the beginning of a container.
+    fn item(&mut self) -> Result<Item, Malformed> {
         let [marker] = self.array()?;
-        match marker {
-            0x00..=0x7f => Ok(Value::Int(marker.into())),
-            0xe0..=0xff => Ok(Value::Int((marker as i8).into())),
-            0x80..=0x8f => self.map(usize::from(marker & 0xf), depth),
-            0x90..=0x9f => self.list(usize::from(marker & 0xf), depth),
-            0xa0..=0xbf => self.string(usize::from(marker & 0x1f)),
-            0xc0 => Ok(Value::Null),
-            0xc2 | 0xc3 => Ok(Value::Bool(marker == 0xc3)),
+        let value = match marker {
+            0x00..=0x7f => Value::Int(marker.into()),
+            0xe0..=0xff => Value::Int((marker as i8).into()),
+            0x80..=0x8f => return Ok(self.map(usize::from(marker & 0xf))),
+            0x90..=0x9f => return Ok(self.list(usize::from(marker & 0xf))),
+            0xa0..=0xbf => self.string(usize::from(marker & 0x1f))?,
+            0xc0 => Value::Null,
+            0xc2 | 0xc3 => Value::Bool(marker == 0xc3),
             0xc4..=0xc6 => {
                 let length = self.length(1 << (marker - 0xc4))?;
-                Ok(extended::bytes(self.take(length)?))
+                extended::bytes(self.take(length)?)
             }
-            0xca => Ok(Value::Float(f32::from_be_bytes(self.array()?).into())),
-            0xcb => Ok(Value::Float(f64::from_be_bytes(self.array()?))),
-            0xcc..=0xd3 => self.integer(marker),
+            0xca => Value::Float(f32::from_be_bytes(self.array()?).into()),
+            0xcb => Value::Float(f64::from_be_bytes(self.array()?)),
+            0xcc..=0xd3 => self.integer(marker)?,
             0xd9..=0xdb => {
                 let length = self.length(1 << (marker - 0xd9))?;
-                self.string(length)
+                self.string(length)?
             }
             0xdc | 0xdd => {
                 let length = self.length(2 << (marker - 0xdc))?;
-                self.list(length, depth)
+                return Ok(self.list(length));
             }
             0xde | 0xdf => {
                 let length = self.length(2 << (marker - 0xde))?;
-                self.map(length, depth)
+                return Ok(self.map(length));
             }
-            _ => Err(self.error("extension type")),
-        }
+            _ => return Err(self.error("extension type")),
+        };
+        Ok(Item::Value(value))
     }
 
     fn integer(&mut self, marker: u8) -> Result<Value, Malformed> {
@@ -104,33 +136,64 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn list(&mut self, length: usize, depth: usize) -> Result<Value, Malformed> {
-        let depth = self.enter(depth)?;
-        // A claimed length buys no memory: each element takes a byte at least.
-        let mut items = Vec::with_capacity(length.min(self.data.len() - self.at).min(1024));
-        for _ in 0..length {
-            items.push(self.value(depth)?);
-        }
-        Ok(Value::Array(items))
+    fn list(&self, length: usize) -> Item {
+        Item::Container(Open::List { items: Vec::with_capacity(self.room(length)), missing: length })
     }
 
-    fn map(&mut self, length: usize, depth: usize) -> Result<Value, Malformed> {
-        let depth = self.enter(depth)?;
-        let mut members = Vec::with_capacity(length.min(self.data.len() - self.at).min(1024));
-        for _ in 0..length {
-            let key = match self.value(depth)? {
-                Value::String(text) => text,
-                scalar @ (Value::Null | Value::Bool(_) | Value::Int(_) | Value::BigInt(_) | Value::Float(_)) => {
-                    json::to_string(&scalar)
+    fn map(&self, length: usize) -> Item {
+        Item::Container(Open::Map { members: Vec::with_capacity(self.room(length)), key: None, missing: length })
+    }
+
+    /// A claimed length buys no memory: each element takes a byte at least.
+    fn room(&self, length: usize) -> usize {
+        length.min(self.data.len() - self.at).min(1024)
+    }
+}
+
+enum Item {
+    Value(Value),
+    Container(Open),
+}
+
+/// A container that is being filled.
+enum Open {
+    List { items: Vec<Value>, missing: usize },
+    Map { members: Vec<(String, Value)>, key: Option<String>, missing: usize },
+}
+
+impl Open {
+    /// The finished value, or the container back if something is missing.
+    fn closed(self) -> Result<Value, Self> {
+        match self {
+            Self::List { items, missing: 0 } => Ok(Value::Array(items)),
+            Self::Map { members, missing: 0, .. } => Ok(Value::Object(members)),
+            open => Err(open),
+        }
+    }
+
+    fn put(&mut self, value: Value) -> Result<(), &'static str> {
+        match self {
+            Self::List { items, missing } => {
+                items.push(value);
+                *missing -= 1;
+            }
+            Self::Map { members, key, missing } => match key.take() {
+                None => *key = Some(key_text(value)?),
+                Some(key) => {
+                    members.push((key, value));
+                    *missing -= 1;
                 }
-                Value::Array(_) | Value::Object(_) => return Err(self.error("map key that is no text")),
-            };
-            members.push((key, self.value(depth)?));
+            },
         }
-        Ok(Value::Object(members))
+        Ok(())
     }
+}
 
-    fn enter(&self, depth: usize) -> Result<usize, Malformed> {
-        depth.checked_sub(1).ok_or_else(|| self.error("nested too deep"))
+/// A map key as JSON would have it.
+fn key_text(key: Value) -> Result<String, &'static str> {
+    match key {
+        Value::String(text) => Ok(text),
+        Value::Array(_) | Value::Object(_) => Err("map key that is no text"),
+        scalar => Ok(json::to_string(&scalar)),
     }
 }

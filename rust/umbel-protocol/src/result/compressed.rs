@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use crate::compression::{self, Codec};
-use crate::{ReadError, Limits, Malformed, NeedsPython};
+use crate::{Limits, Malformed, NeedsPython, ReadError};
 
 const MARKER: &[u8] = b"\x00celery-compressed\x00";
 

@@ -22,11 +22,7 @@ pub struct ExceptionRecord {
 impl ExceptionRecord {
     /// Any exception.
     pub fn new(exc_module: &str, exc_type: &str, args: Vec<Value>) -> Self {
-        Self {
-            exc_type: exc_type.to_owned(),
-            exc_message: Value::Array(args),
-            exc_module: Some(exc_module.to_owned()),
-        }
+        Self { exc_type: exc_type.to_owned(), exc_message: Value::Array(args), exc_module: Some(exc_module.to_owned()) }
     }
 
     /// The hard time limit passed.
@@ -72,7 +68,8 @@ impl ExceptionRecord {
                 Err(Malformed::new(format!("exception's '{name}'"), detail))
             }
         };
-        let missing = || Malformed::new("exception", format!("expected an object with exc_type, found {}", value.kind()));
+        let missing =
+            || Malformed::new("exception", format!("expected an object with exc_type, found {}", value.kind()));
         Ok(Self {
             exc_type: text("exc_type")?.ok_or_else(missing)?,
             exc_message: value.get("exc_message").cloned().unwrap_or(Value::Array(Vec::new())),

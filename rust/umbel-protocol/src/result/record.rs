@@ -3,7 +3,7 @@
 use super::{ExceptionRecord, states};
 use crate::content::Serializer;
 use crate::json::{self, Value};
-use crate::{ReadError, Limits, Malformed, NeedsPython, Timestamp, Zone, iso8601, msgpack};
+use crate::{Limits, Malformed, NeedsPython, ReadError, Timestamp, Zone, iso8601, msgpack};
 
 /// What is stored about a task, in the order it is written.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -49,8 +49,20 @@ pub struct Extended {
 
 /// Members with a field of their own.
 const KNOWN: [&str; 14] = [
-    "status", "result", "traceback", "children", "date_done", "group_id", "parent_id", "name", "args", "kwargs", "worker",
-    "retries", "queue", "task_id",
+    "status",
+    "result",
+    "traceback",
+    "children",
+    "date_done",
+    "group_id",
+    "parent_id",
+    "name",
+    "args",
+    "kwargs",
+    "worker",
+    "retries",
+    "queue",
+    "task_id",
 ];
 
 impl Record {
