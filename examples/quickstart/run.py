@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from umbel.exceptions import TimeoutError
+
 HERE = Path(__file__).parent
 PROJECT = HERE.parent.parent
 SOURCES = ("*.py", "*.pyi", "*.rs", "*.lua", "*.sql", "*.toml", "*.md")
@@ -48,9 +50,21 @@ def blocks(path: Path) -> Iterator[tuple[str, int, int]]:
 def start_worker(folder: Path) -> subprocess.Popen[bytes]:
     """A real worker process, logging into the folder."""
     command = [sys.executable, "-m", "umbel", "-A", "tasks", "worker", "-c", str(CONCURRENCY), "-l", "INFO"]
-    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
     with open(folder / "worker.log", "wb") as log:
         return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+
+
+def await_worker(worker: subprocess.Popen[bytes], first: Any) -> None:
+    """Returns when the first result is there; says so if the worker could not start."""
+    deadline = time.monotonic() + WAIT
+    while True:
+        try:
+            first.get(timeout=1)
+            return
+        except TimeoutError:
+            if worker.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("the worker did not start; its log follows") from None
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -140,7 +154,7 @@ def main() -> int:
 
         worker = start_worker(folder)
         try:
-            tasks.hash_file.delay(str(HERE / "tasks.py")).get(timeout=WAIT)
+            await_worker(worker, tasks.hash_file.delay(str(HERE / "tasks.py")))
             columns = (TextColumn("{task.description:>10}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn())
             start = time.perf_counter()
             with Progress(*columns, console=console) as progress:
