@@ -91,6 +91,9 @@ class Pool(ABC):
     def spawn(self) -> None:
         """Starts one more child; it is announced with `Supervisor.add_child`."""
 
+    def drop_starting(self) -> None:  # noqa: B027, most pools start at once
+        """The worker stops: children that cannot be started now are announced as gone."""
+
     @abstractmethod
     def send_signal(self, name: str) -> None:
         """Sends one of Celery's worker signals (`worker_ready`, …) in the process where the app lives."""

@@ -140,6 +140,13 @@ class PreforkPool(Pool):
                 with contextlib.suppress(ChannelClosed):
                     self._channel.send({"command": "spawn", "child": self._numbers}, theirs.fileno())
 
+    def drop_starting(self) -> None:
+        if self._ready or self._supervisor is None:
+            return
+        for number in list(self._starting):
+            # Nobody has the other end: the engine sees a child that has hung up.
+            self._supervisor.add_child(number, self._starting.pop(number).detach(), None, 1)
+
     def reap(self) -> None:
         for pid, number in list(self._own.items()):
             try:

@@ -18,7 +18,7 @@ from umbel.pools.description import AppDescription
 from umbel.pools.prefork import describe_status
 from umbel.worker.notices import log_notice
 from umbel.worker.signal_inbox import SignalInbox
-from umbel.worker.spawn_guard import SpawnGuard
+from umbel.worker.start_deaths import StartDeaths
 
 if TYPE_CHECKING:
     from umbel._native import Worker
@@ -58,7 +58,7 @@ class Supervisor:
         self._shutdown_timeout = shutdown_timeout
         self._max_retries = max_retries
         self._on_ready = on_ready
-        self._guard = SpawnGuard()
+        self._deaths = StartDeaths()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._stopping: StopKind | None = None
@@ -104,6 +104,7 @@ class Supervisor:
         logger.warning("worker: %s shutdown (MainProcess)", kind.capitalize())
         if first:
             self._pool.send_signal("worker_shutting_down")
+            self._pool.drop_starting()
         self._engine.stop(kind)
         if kind == "cold":
             self.call_later(STOP_GRACE, self._give_up)
@@ -113,7 +114,7 @@ class Supervisor:
     # --- what a pool asks for (`umbel.pools.base.Supervisor`) -----------------------------------------------------
 
     def add_child(self, child_id: int, descriptor: int, pid: int | None, slots: int) -> None:
-        self._guard.born(child_id, time.monotonic())
+        self._deaths.born(child_id, time.monotonic())
         logger.debug("Child %d started (pid %s)", child_id, pid)
         self._engine.add_child(child_id, descriptor, pid, slots)
 
@@ -146,16 +147,10 @@ class Supervisor:
                 log_notice(notice)
 
     def _on_spawn(self, count: int) -> None:
-        delay = self._guard.delay(time.monotonic())
         for _ in range(count):
-            if delay:
-                self.call_later(delay, self._spawn)
-            else:
-                self._spawn()
-
-    def _spawn(self) -> None:
-        if self._stopping is None:
             self._pool.spawn()
+        if self.stopping:
+            self._pool.drop_starting()
 
     def _on_retiring(self, child_id: int) -> None:
         logger.debug("Child %d is being replaced", child_id)
@@ -163,13 +158,11 @@ class Supervisor:
     def _on_child_gone(self, child_id: int, pid: int | None, how: str, running: list[str]) -> None:
         log_notice(("child-gone", child_id, pid, how, running))
         worked = bool(running) or how in ("stopped", "time-limit")
-        pause = self._guard.died(child_id, worked, time.monotonic())
-        if pause and self._stopping is None:
+        if self._deaths.died(child_id, worked, time.monotonic()) and not self.stopping:
             logger.error(
-                "Children die as they start (the last one: %s); trying again in %g s. Their own output tells why: "
-                "look at worker_process_init handlers, and at memory limits.",
+                "Children die as they start (the last one: %s); trying again, with growing pauses. Their own output "
+                "tells why: look at worker_process_init handlers, and at memory limits.",
                 how,
-                pause,
             )
 
     def _on_connected(self, url: str) -> None:
