@@ -1,6 +1,8 @@
 """The documents name files that exist, and the README's first commands are real targets."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,11 @@ def test_readme_starts_with_targets_of_the_makefile() -> None:
     targets = re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)
     assert commands[:2] == ["quickstart", "test"]
     assert set(commands) <= set(targets)
+
+
+def test_parity_page_lists_every_setting_as_the_table_has_it() -> None:
+    printed = subprocess.run(
+        [sys.executable, PROJECT / "scripts" / "settings-table"], capture_output=True, text=True, check=True
+    ).stdout
+    page = (PROJECT / "docs" / "celery-parity.md").read_text()
+    assert printed in page, "run scripts/settings-table --write"
