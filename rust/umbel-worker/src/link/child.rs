@@ -9,16 +9,18 @@
 //!    executor holds while it runs a task (in particular not the GIL).
 //! 4. A recall is answered by the link thread alone.
 //!
+//! Locks are the standard library's: `parking_lot` keeps sleeping threads in a table of the process, which a fork from
+//! a process with threads copies in whatever state it is.
+//!
 //! The link thread is woken only when the buffer turns non-empty while it sleeps; while there is traffic it looks
 //! once a millisecond.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use umbel_protocol::ResultWrite;
 
@@ -105,8 +107,8 @@ impl ChildLink {
             written: Condvar::new(),
             signals: slots == 1,
         });
-        frame::put_ready(&mut shared.state.lock().out, slots);
-        shared.write_out(shared.state.lock());
+        frame::put_ready(&mut shared.lock().out, slots);
+        shared.write_out(shared.lock());
         let shared_with_thread = Arc::clone(&shared);
         let thread = thread::spawn("umbel-link", move || shared_with_thread.run())?;
         Ok(Self { shared, thread: Some(thread) })
@@ -122,7 +124,7 @@ impl ChildLink {
     /// read. `TooLarge` leaves the job running.
     pub fn finish(&self, outcome: &Outcome) -> Result<(), LinkError> {
         check(fields::outcome_size(outcome))?;
-        let mut state = self.shared.state.lock();
+        let mut state = self.shared.lock();
         state.running.remove(&outcome.job);
         state.overdue.retain(|job| *job != outcome.job);
         // A start that was not told yet goes without saying.
@@ -137,7 +139,7 @@ impl ChildLink {
     /// Stores a record while a job runs, in order with what [`ChildLink::finish`] will store.
     pub fn progress(&self, job: JobId, result: &ResultWrite) -> Result<(), LinkError> {
         check(fields::result_size(result))?;
-        let mut state = self.shared.state.lock();
+        let mut state = self.shared.lock();
         state.seal();
         frame::put_progress(&mut state.out, job, result);
         state.since_now();
@@ -147,7 +149,7 @@ impl ChildLink {
 
     /// Asks for no more jobs: those that have not started go back, and `next` returns `None` from now on.
     pub fn retire(&self) {
-        let mut state = self.shared.state.lock();
+        let mut state = self.shared.lock();
         if state.retiring || state.stopped {
             return;
         }
@@ -163,45 +165,45 @@ impl ChildLink {
     /// The running job whose soft limit has passed, once; for the SIGUSR1 handler. A job that has ended since is not
     /// returned, so the exception never hits the next one.
     pub fn soft_limit_job(&self) -> Option<Job> {
-        let mut state = self.shared.state.lock();
+        let mut state = self.shared.lock();
         let job = state.overdue.pop_front()?;
         state.running.get(&job).cloned()
     }
 
     /// Waits until everything reported is written, or the main process is gone.
     pub fn flush(&self) {
-        let mut state = self.shared.state.lock();
+        let mut state = self.shared.lock();
         while !state.gone && (state.writing || state.has_unsent()) {
-            if state.writing {
-                self.shared.written.wait(&mut state);
+            state = if state.writing {
+                self.shared.written.wait(state).unwrap_or_else(PoisonError::into_inner)
             } else {
                 self.shared.write_out(state);
-                state = self.shared.state.lock();
-            }
+                self.shared.lock()
+            };
         }
     }
 
     /// Whether the main process said stop, or is gone.
     pub fn stopped(&self) -> bool {
-        self.shared.state.lock().stopped
+        self.shared.lock().stopped
     }
 
     /// Whether `next` returns no more jobs: the child retires, or [`ChildLink::stopped`].
     pub fn is_ending(&self) -> bool {
-        let state = self.shared.state.lock();
+        let state = self.shared.lock();
         state.retiring || state.stopped
     }
 
     /// Jobs that `next` has returned and `finish` has not ended.
     pub fn running(&self) -> usize {
-        self.shared.state.lock().running.len()
+        self.shared.lock().running.len()
     }
 }
 
 impl Drop for ChildLink {
     /// Writes what is left and closes the socket.
     fn drop(&mut self) {
-        self.shared.state.lock().closing = true;
+        self.shared.lock().closing = true;
         self.shared.wake();
         self.shared.arrivals.notify_all();
         if let Some(thread) = self.thread.take() {
@@ -280,8 +282,13 @@ impl State {
 }
 
 impl Shared {
+    /// A thread that panicked left the state as it was between two statements, none of which can break it.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn next(&self, deadline: Option<Instant>) -> Option<Job> {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         loop {
             if let Some(job) = state.waiting.pop_front() {
                 state.started.push(job.id);
@@ -294,15 +301,15 @@ impl Shared {
                 return None;
             }
             state.sleepers += 1;
-            let late = match deadline {
-                Some(deadline) => self.arrivals.wait_until(&mut state, deadline).timed_out(),
-                None => {
-                    self.arrivals.wait(&mut state);
-                    false
+            state = match deadline {
+                None => self.arrivals.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let rest = deadline.saturating_duration_since(Instant::now());
+                    self.arrivals.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
             state.sleepers -= 1;
-            if late && state.waiting.is_empty() {
+            if state.waiting.is_empty() && deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return None;
             }
         }
@@ -335,15 +342,16 @@ impl Shared {
     }
 
     /// Writes all that is unsent, unless another thread is at it: that one goes on until nothing is left.
-    fn write_out(&self, mut state: MutexGuard<'_, State>) {
+    fn write_out<'a>(&'a self, mut state: MutexGuard<'a, State>) {
         if state.writing {
             return;
         }
         state.writing = true;
         while state.has_unsent() && !state.gone {
             let unsent = state.take_unsent();
-            let sent =
-                MutexGuard::unlocked(&mut state, || outgoing::send_all(self.socket.as_fd(), &unsent.0, &unsent.1));
+            drop(state);
+            let sent = outgoing::send_all(self.socket.as_fd(), &unsent.0, &unsent.1);
+            state = self.lock();
             if let Err(error) = sent {
                 log::debug!("the main process is gone: {error}");
                 self.set_gone(&mut state);
@@ -385,7 +393,7 @@ impl Shared {
 
     /// Writes what is due. Returns how long to wait for frames: `Some(None)` for ever, `None` to end.
     fn look(&self) -> Option<Option<Duration>> {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if state.closing {
             self.write_out(state);
             return None;
@@ -447,7 +455,7 @@ impl Shared {
     }
 
     fn handle(&self, frame: ToChild) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         match frame {
             ToChild::Jobs(jobs) => self.arrived(state, jobs),
             ToChild::Recall(jobs) => {
@@ -513,7 +521,7 @@ struct LastWords<'a>(&'a Shared);
 
 impl Drop for LastWords<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock();
+        let mut state = self.0.lock();
         self.0.set_gone(&mut state);
     }
 }
