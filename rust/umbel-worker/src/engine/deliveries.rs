@@ -131,7 +131,8 @@ impl Engine {
     }
 
     /// Connected again; `lost` are messages that run elsewhere now. What has not started here will not.
-    pub(super) fn reconnected(&mut self, lost: &[Tag], out: &mut Vec<Output>) {
+    pub(super) fn reconnected(&mut self, lost: &[Tag], now: Now, out: &mut Vec<Output>) {
+        self.extend_grace(now);
         for job in self.ledger.reconnect(lost) {
             self.totals.lost += 1;
             let Some(held) = self.ledger.get(job) else { continue };

@@ -37,7 +37,7 @@ impl Engine {
         self.take_back(queued, out);
     }
 
-    fn announce_death(&self, id: ChildId, child: &Child, how: &str, out: &mut Vec<Output>) {
+    pub(super) fn announce_death(&self, id: ChildId, child: &Child, how: &str, out: &mut Vec<Output>) {
         let running = child.running.iter().filter_map(|&job| self.ledger.get(job));
         out.push(Output::Notice(Notice::ChildGone {
             child: id,
@@ -111,7 +111,7 @@ fn loss_of(child: &Child, job: JobId) -> Loss {
     match child.state {
         State::Killed(Cause::Limit(guilty)) if guilty == job => Loss::TimeLimit,
         State::Killed(_) => Loss::Ours,
-        State::Active | State::Leaving => Loss::Died,
+        State::Active | State::Leaving { .. } => Loss::Died,
     }
 }
 

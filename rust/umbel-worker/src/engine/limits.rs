@@ -1,4 +1,4 @@
-//! Soft and hard time limits.
+//! Time limits: soft and hard ones of jobs, and that of a child that was told to end.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::Engine;
 use super::input::ChildId;
 use super::job::JobId;
 use super::output::{Notice, Output};
-use super::pool::{Cause, State};
+use super::pool::{Cause, Child, State};
 use super::steady::{Micros, Now};
 
 /// When a running job's limits pass, in steady time.
@@ -37,26 +37,43 @@ impl Engine {
             return;
         }
         let mut passed = Vec::new();
+        let mut overdue = Vec::new();
         let mut next = None;
         for (child, state) in self.pool.iter() {
             if matches!(state.state, State::Killed(_)) {
                 continue;
             }
+            match state.overdue_at() {
+                Some(at) if at <= now.steady => overdue.push(child),
+                at => next = next.into_iter().chain(at).min(),
+            }
             for &job in &state.running {
                 let Some(held) = self.ledger.get(job) else { continue };
-                match held.deadlines {
-                    Deadlines { hard: Some(at), .. } if at <= now.steady => passed.push((child, job, true)),
-                    Deadlines { soft: Some(at), .. } if at <= now.steady => passed.push((child, job, false)),
-                    _ => {}
+                let Deadlines { soft, hard } = held.deadlines;
+                let is_over = |limit: Option<Micros>| limit.is_some_and(|at| at <= now.steady);
+                if is_over(hard) {
+                    passed.push((child, job, true));
+                    continue;
                 }
-                let left = Deadlines { soft: held.deadlines.soft.filter(|&at| at > now.steady), ..held.deadlines };
-                next = next.into_iter().chain(left.next()).min();
+                if is_over(soft) {
+                    passed.push((child, job, false));
+                }
+                next = next.into_iter().chain(soft.filter(|&at| at > now.steady)).chain(hard).min();
             }
         }
-        self.next_limit = next.filter(|&at| at > now.steady);
+        self.next_limit = next;
+        for child in overdue {
+            self.pool.kill(child, Cause::Overdue, out);
+        }
         for (child, job, hard) in passed {
             self.limit_passed(child, job, hard, out);
         }
+    }
+
+    /// Looks again no later than when a child that was told to end should be gone.
+    pub(super) fn expect_to_leave(&mut self, child: ChildId) {
+        let at = self.pool.get(child).and_then(Child::overdue_at);
+        self.next_limit = self.next_limit.into_iter().chain(at).min();
     }
 
     fn limit_passed(&mut self, child: ChildId, job: JobId, hard: bool, out: &mut Vec<Output>) {

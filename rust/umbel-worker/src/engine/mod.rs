@@ -29,6 +29,7 @@ mod records;
 mod shutdown;
 pub mod stats;
 mod steady;
+mod surplus;
 mod tasks;
 mod timer;
 mod window;
@@ -85,7 +86,10 @@ pub struct Engine {
     queued: usize,
     window: Window,
     fetcher: Fetcher,
+    /// Not later than the next time limit of a running job, or of a child that was told to end.
     next_limit: Option<Micros>,
+    /// Since when more messages are held than the window allows.
+    surplus_since: Option<Micros>,
     phase: Phase,
     alarm: Alarm,
     totals: Totals,
@@ -106,6 +110,7 @@ impl Engine {
             window: Window::new(config.prefetch_multiplier),
             fetcher: Fetcher::default(),
             next_limit: None,
+            surplus_since: None,
             phase: Phase::Open,
             alarm: Alarm::default(),
             totals: Totals::default(),
@@ -141,9 +146,9 @@ impl Engine {
             Input::Retiring { child } => self.retire(child, now, out),
             Input::ChildGone { child, how } => self.child_gone(child, &how, now, out),
             Input::Disconnected => self.disconnected(),
-            Input::Reconnected { lost } => self.reconnected(&lost, out),
+            Input::Reconnected { lost } => self.reconnected(&lost, now, out),
             Input::Tasks(tasks) => self.tasks.replace(tasks),
-            Input::PoolSize(wanted) => self.resize(wanted, out),
+            Input::PoolSize(wanted) => self.resize(wanted, now, out),
             Input::Tick => {}
             Input::Shutdown(kind) => self.shutdown(kind, now, out),
         }
@@ -156,6 +161,7 @@ impl Engine {
         self.spawn(now, out);
         self.dispatch(now, out);
         self.rebalance(now, out);
+        self.release_surplus(now, out);
         if let Some(at) = self.next_limit {
             self.alarm.at_steady(at, now);
         }
@@ -197,27 +203,30 @@ impl Engine {
     fn child_ready(&mut self, child: ChildId, slots: usize, killable: bool, now: Now, out: &mut Vec<Output>) {
         let is_surplus = self.pool.ready(child, slots, killable, now);
         if !self.is_open() {
-            self.send_away(child, out);
+            self.send_away(child, now, out);
         } else if is_surplus {
-            self.pool.stop(child, out);
+            self.pool.stop(child, now, out);
+            self.expect_to_leave(child);
         }
     }
 
     /// A child wants to be replaced: the new one is asked for before the old one is let go.
     fn retire(&mut self, child: ChildId, now: Now, out: &mut Vec<Output>) {
-        if self.pool.leave(child) {
+        if self.pool.leave(child, now) {
             out.push(Output::Notice(Notice::Retiring { child }));
             self.spawn(now, out);
             self.recall(child, out);
             out.push(Output::StopChild { child });
+            self.expect_to_leave(child);
         }
     }
 
-    fn resize(&mut self, wanted: usize, out: &mut Vec<Output>) {
+    fn resize(&mut self, wanted: usize, now: Now, out: &mut Vec<Output>) {
         self.pool.resize(wanted);
         for child in self.pool.surplus() {
             self.recall(child, out);
-            self.pool.stop(child, out);
+            self.pool.stop(child, now, out);
+            self.expect_to_leave(child);
         }
     }
 

@@ -22,13 +22,16 @@ const FIRST_PAUSE: Micros = 100_000;
 /// Longest wait between spawns.
 const LONGEST_PAUSE: Micros = 10_000_000;
 
+/// How long a child that was told to end and runs nothing may take to do so.
+const TIME_TO_LEAVE: Micros = 10_000_000;
+
 /// What a child may be asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// Takes jobs.
     Active,
-    /// Told to end once its running jobs are done.
-    Leaving,
+    /// Told to end once its running jobs are done, at that moment.
+    Leaving { since: Micros },
     /// Told to die.
     Killed(Cause),
 }
@@ -40,6 +43,8 @@ pub(super) enum Cause {
     Limit(JobId),
     /// The worker ends.
     Shutdown,
+    /// It was told to end, had nothing left to run, and did not.
+    Overdue,
 }
 
 /// One child.
@@ -92,6 +97,16 @@ impl Child {
 
     fn budget(&self, each: Micros) -> Micros {
         each.saturating_mul(Micros::try_from(self.slots).unwrap_or(Micros::MAX))
+    }
+}
+
+impl Child {
+    /// When it should be gone, if it was told to and has nothing left to run.
+    pub(super) fn overdue_at(&self) -> Option<Micros> {
+        match self.state {
+            State::Leaving { since } if self.running.is_empty() => Some(since.max(self.active_at) + TIME_TO_LEAVE),
+            _ => None,
+        }
     }
 }
 
@@ -232,7 +247,7 @@ impl Pool {
     /// Children that count against the wanted number: a killed one until it is gone, a leaving one not, for its
     /// replacement comes first.
     fn present(&self) -> usize {
-        let there = self.children.values().filter(|child| child.state != State::Leaving).count();
+        let there = self.children.values().filter(|child| !matches!(child.state, State::Leaving { .. })).count();
         there + self.pending
     }
 
@@ -251,11 +266,11 @@ impl Pool {
     }
 
     /// A child takes no more jobs. False if it did not anyway.
-    pub(super) fn leave(&mut self, id: ChildId) -> bool {
+    pub(super) fn leave(&mut self, id: ChildId, now: Now) -> bool {
         match self.children.get_mut(&id) {
             Some(child) if child.state == State::Active => {
                 self.slots -= child.slots;
-                child.state = State::Leaving;
+                child.state = State::Leaving { since: now.steady };
                 true
             }
             _ => false,
@@ -263,8 +278,8 @@ impl Pool {
     }
 
     /// Tells a child to end once its running jobs are done, unless it was told before.
-    pub(super) fn stop(&mut self, id: ChildId, out: &mut Vec<Output>) {
-        if self.leave(id) {
+    pub(super) fn stop(&mut self, id: ChildId, now: Now, out: &mut Vec<Output>) {
+        if self.leave(id, now) {
             out.push(Output::StopChild { child: id });
         }
     }

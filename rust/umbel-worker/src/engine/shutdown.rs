@@ -12,6 +12,9 @@ use super::steady::{Micros, Now};
 /// go, once nothing runs. What is unsettled then comes back by its lease.
 const GRACE: Micros = 10_000_000;
 
+/// The same, if connections break and come back meanwhile.
+const LAST_GRACE: Micros = 3 * GRACE;
+
 /// How far the end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -22,7 +25,7 @@ pub(super) enum Phase {
     /// Children have been killed.
     Cold,
     /// Nothing runs; waiting for the children to go and for the broker's word until then.
-    Closing { until: Micros, killed: bool },
+    Closing { until: Micros, latest: Micros, killed: bool },
     /// Over.
     Stopped,
 }
@@ -79,8 +82,9 @@ impl Engine {
 
     /// Gives up on a pool inside this process: its threads cannot be ended, but the process is about to.
     fn abandon(&mut self, id: ChildId, now: Now, out: &mut Vec<Output>) {
-        self.pool.stop(id, out);
+        self.pool.stop(id, now, out);
         let Some(child) = self.pool.forget(id) else { return };
+        self.announce_death(id, &child, "left to itself, for it cannot be killed", out);
         self.queued -= child.queued.len();
         for job in child.running {
             self.lose(job, Loss::Ours, "the worker shut down", now, out);
@@ -100,25 +104,26 @@ impl Engine {
                 self.alarm.at_steady(until, now);
                 for id in self.child_ids() {
                     if self.pool.get(id).is_some_and(|child| child.assigned() == 0) {
-                        self.pool.stop(id, out);
+                        self.pool.stop(id, now, out);
                     }
                 }
                 self.close_when_idle(now, out);
             }
             Phase::Cold => self.close_when_idle(now, out),
-            Phase::Closing { until, killed } => self.stop_when_settled(until, killed, now, out),
+            Phase::Closing { .. } => self.stop_when_settled(now, out),
         }
     }
 
     fn close_when_idle(&mut self, now: Now, out: &mut Vec<Output>) {
         if self.ledger.len() == 0 {
-            let (until, killed) = (now.steady + GRACE, self.phase == Phase::Cold);
-            self.phase = Phase::Closing { until, killed };
-            self.stop_when_settled(until, killed, now, out);
+            let killed = self.phase == Phase::Cold;
+            self.phase = Phase::Closing { until: now.steady + GRACE, latest: now.steady + LAST_GRACE, killed };
+            self.stop_when_settled(now, out);
         }
     }
 
-    fn stop_when_settled(&mut self, until: Micros, killed: bool, now: Now, out: &mut Vec<Output>) {
+    fn stop_when_settled(&mut self, now: Now, out: &mut Vec<Output>) {
+        let Phase::Closing { until, killed, .. } = self.phase else { return };
         let children = self.pool.len() + self.pool.pending();
         let is_settled = self.ledger.unconfirmed() == 0 && !self.fetcher.is_outstanding();
         if children == 0 && is_settled {
@@ -133,19 +138,26 @@ impl Engine {
         out.push(Output::Stopped);
     }
 
+    /// Connected again at the last moment: there is something to wait for.
+    pub(super) fn extend_grace(&mut self, now: Now) {
+        if let Phase::Closing { until, latest, .. } = &mut self.phase {
+            *until = (*until).max(now.steady + GRACE).min(*latest);
+        }
+    }
+
     /// Children that were told to end and did not, although they have nothing to do.
     fn kill_remaining(&mut self, now: Now, out: &mut Vec<Output>) {
         self.kill_all(now, out);
         let until = now.steady + GRACE;
-        self.phase = Phase::Closing { until, killed: true };
+        self.phase = Phase::Closing { until, latest: now.steady + LAST_GRACE, killed: true };
         self.alarm.at_steady(until, now);
     }
 
     /// A child that comes when the worker ends is sent away.
-    pub(super) fn send_away(&mut self, id: ChildId, out: &mut Vec<Output>) {
+    pub(super) fn send_away(&mut self, id: ChildId, now: Now, out: &mut Vec<Output>) {
         match self.phase {
             Phase::Cold | Phase::Closing { killed: true, .. } => self.pool.kill(id, Cause::Shutdown, out),
-            _ => self.pool.stop(id, out),
+            _ => self.pool.stop(id, now, out),
         }
     }
 }

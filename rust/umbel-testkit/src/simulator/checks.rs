@@ -1,0 +1,508 @@
+//! The invariants.
+//!
+//! A message is in exactly one place because the broker model keeps one value for it; what an engine can do wrong is
+//! to end a delivery without a right to, to lose sight of one, or to let one run twice. So every settlement that
+//! takes effect must be justified by what the engine had been told, every tag held for a worker must be known to its
+//! engine or be on its way to it, and a run may only begin when earlier ones of its delivery are known to be dead.
+
+use std::collections::BTreeSet;
+
+use umbel_broker::{DeadReason, Disposition, Outgoing, Settlement, Tag};
+use umbel_worker::engine::{ChildId, Input, JobId, Output, ShutdownKind, Verdict};
+
+use super::broker::Place;
+use super::plan::{Act, Kind, Plan};
+use super::runtime::{MAX_DELIVERIES, Standing};
+use super::world::{Told, World};
+
+/// Jobs a child may have at most, for each slot.
+const MOST_PER_SLOT: usize = 256;
+
+/// A shutdown may take its timeout and this much, µs.
+const SHUTDOWN_SLACK: i64 = 90_000_000;
+
+/// One run of a task.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) message: usize,
+    pub(super) tag: Tag,
+    pub(super) worker: usize,
+    pub(super) child: ChildId,
+    pub(super) job: JobId,
+    pub(super) is_over: bool,
+    /// How it ended, if it came to its end.
+    pub(super) verdict: Option<Verdict>,
+    /// State of the record it sent.
+    pub(super) state: Option<String>,
+    pub(super) follow_ups: usize,
+    pub(super) child_died: bool,
+    /// The engine was told of its start and end in time.
+    pub(super) start_heard: bool,
+    pub(super) end_heard: bool,
+    pub(super) start_heard_at: Option<i64>,
+    /// Times its follow-ups were published.
+    published: usize,
+}
+
+impl Run {
+    pub(super) fn new(message: usize, tag: Tag, worker: usize, child: ChildId, job: JobId) -> Self {
+        Self {
+            message,
+            tag,
+            worker,
+            child,
+            job,
+            is_over: false,
+            verdict: None,
+            state: None,
+            follow_ups: 0,
+            child_died: false,
+            start_heard: false,
+            end_heard: false,
+            start_heard_at: None,
+            published: 0,
+        }
+    }
+}
+
+/// What happened to one delivery.
+#[derive(Debug, Default)]
+pub(super) struct Handling {
+    pub(super) runs: Vec<usize>,
+    /// Children the engine heard to be gone while they had it.
+    deaths: u32,
+    /// Its child was killed for its hard limit.
+    limit_passed: bool,
+}
+
+impl World {
+    /// What an engine wants must be possible.
+    pub(super) fn check_output(&mut self, worker: usize, output: &Output) {
+        match output {
+            Output::Dispatch { child, jobs } => {
+                for job in jobs {
+                    let tag = Tag(job.message.properties.delivery_tag.clone().unwrap_or_default().into());
+                    self.check_dispatch(worker, *child, job.id, tag);
+                }
+            }
+            Output::Kill { child } => self.check_kill(worker, *child),
+            Output::Spawn { count } => self.check_spawn(worker, *count),
+            Output::Settle(batch) if batch.is_empty() => self.violated("an empty batch of settlements".into()),
+            Output::Fetch { want: 0 } => self.violated("a fetch of nothing".into()),
+            _ => {}
+        }
+    }
+
+    fn check_dispatch(&mut self, worker: usize, child: ChildId, job: JobId, tag: Tag) {
+        let state = &mut self.workers[worker];
+        let wall = self.now + state.clock_offset;
+        let Some(&Standing::Active { slots }) = state.standing.get(&child) else {
+            return self.violated(format!("w{worker} gives {job:?} to child {} which takes no jobs", child.0));
+        };
+        if let Some((other, _)) = state.assigned.insert(job, (child, tag.clone())) {
+            self.violated(format!("w{worker} gives {job:?} to child {} while child {} has it", child.0, other.0));
+        }
+        let has = self.workers[worker].assigned.values().filter(|(to, _)| *to == child).count();
+        if has > slots * MOST_PER_SLOT {
+            self.violated(format!("w{worker} gives child {} more than it can hold: {has} jobs", child.0));
+        }
+        let Some(message) = self.broker.of(&tag) else {
+            return self.violated(format!("w{worker} dispatches {}, which was never delivered", tag.0));
+        };
+        let plan = self.broker.stored[message].plan.clone();
+        if plan.kind != Kind::Task {
+            self.violated(format!("w{worker} dispatches {}, a message that is {:?}", plan.id, plan.kind));
+        }
+        if plan.eta.is_some_and(|eta| eta.0 > self.workers[worker].latest) {
+            self.violated(format!("w{worker} dispatches {} before its eta", plan.id));
+        }
+        if plan.expires.is_some_and(|expires| wall > expires.0) {
+            self.violated(format!("w{worker} dispatches {} although it has expired", plan.id));
+        }
+    }
+
+    /// A kill is for a shutdown, or for a job that has passed its hard limit; a clock that jumps forward may cost up
+    /// to five seconds.
+    fn check_kill(&mut self, worker: usize, child: ChildId) {
+        let state = &self.workers[worker];
+        if !state.is_killable {
+            self.violated(format!("w{worker} kills child {}, which cannot be killed", child.0));
+        }
+        let state = &self.workers[worker];
+        let (slack, patience) = if state.has_jumped { (5_000_000, 3_000_000) } else { (0, 20_000) };
+        let in_shutdown = state.shutdown.is_some();
+        let mut guilty = Vec::new();
+        let mut late = None;
+        for run in self.runs.iter().filter(|run| run.worker == worker && run.child == child && !run.end_heard) {
+            let limit = self.broker.stored[run.message].plan.options().time_limit;
+            let (Some(heard), Some(limit)) = (run.start_heard_at, limit) else { continue };
+            let over = self.now - heard - limit.as_micros() as i64;
+            if over + slack >= 0 {
+                guilty.push(run.tag.clone());
+            }
+            if over > patience {
+                late = Some(over);
+            }
+        }
+        if let Some(over) = late {
+            self.violated(format!("w{worker} kills child {} {over} µs too late", child.0));
+        }
+        let is_overdue =
+            self.workers[worker].stopped_at.get(&child).is_some_and(|at| self.now - at + slack >= 10_000_000)
+                && !self
+                    .runs
+                    .iter()
+                    .any(|run| run.worker == worker && run.child == child && run.start_heard && !run.end_heard);
+        if guilty.is_empty() && !in_shutdown && !is_overdue {
+            self.violated(format!("w{worker} kills child {} without a reason", child.0));
+        }
+        for tag in guilty {
+            self.handlings.entry(tag).or_default().limit_passed = true;
+        }
+    }
+
+    fn check_spawn(&mut self, worker: usize, count: usize) {
+        let state = &mut self.workers[worker];
+        state.spawning += count;
+        let there = state.standing.values().filter(|standing| matches!(standing, Standing::Active { .. })).count();
+        // A retiring child is replaced before it is told to stop, in the same batch of outputs.
+        let retiring = state.standing.len();
+        if there + state.spawning > state.wanted + retiring || (retiring == 0 && state.spawning > state.wanted) {
+            let (spawning, wanted) = (state.spawning, state.wanted);
+            self.violated(format!(
+                "w{worker} asks for {count} children: {there} there, {spawning} coming, {wanted} wanted"
+            ));
+        }
+    }
+
+    /// A job begins in a child.
+    pub(super) fn check_run(&mut self, worker: usize, job: JobId, tag: &Tag) {
+        let Some(handling) = self.handlings.get(tag) else { return };
+        let unexplained = handling.runs.iter().map(|&run| &self.runs[run]).find(|run| {
+            let unheard_of = !run.start_heard && !run.end_heard;
+            !(run.child_died && unheard_of)
+        });
+        if let Some(run) = unexplained {
+            let text = format!("w{worker} runs {job:?} although its delivery {} ran before: {run:?}", tag.0);
+            self.violated(text);
+        }
+    }
+
+    /// A frame reaches an engine: what it learns by it.
+    pub(super) fn heard(&mut self, worker: usize, child: ChildId, input: &Input, told: Told) {
+        let state = &mut self.workers[worker];
+        if state.standing.get(&child).is_none_or(|standing| *standing == Standing::Gone) {
+            return;
+        }
+        match told {
+            Told::Started(run) => {
+                self.runs[run].start_heard = true;
+                self.runs[run].start_heard_at = Some(self.now);
+            }
+            Told::Finished(run) => {
+                self.runs[run].end_heard = true;
+                state.assigned.remove(&self.runs[run].job);
+            }
+            Told::Nothing => {}
+        }
+        match input {
+            Input::Returned { jobs, .. } => state.assigned.retain(|job, (at, _)| *at != child || !jobs.contains(job)),
+            Input::ChildGone { .. } => {
+                state.standing.insert(child, Standing::Gone);
+                let had: Vec<Tag> =
+                    state.assigned.values().filter(|(at, _)| *at == child).map(|(_, tag)| tag.clone()).collect();
+                state.assigned.retain(|_, (at, _)| *at != child);
+                for tag in had {
+                    self.handlings.entry(tag).or_default().deaths += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// After every input: what the broker holds for a worker is known to its engine, once.
+    pub(super) fn check_worker(&mut self, worker: usize) {
+        let state = &self.workers[worker];
+        if !state.is_alive || !state.is_connected {
+            return;
+        }
+        let tags = state.engine.held_tags();
+        let known: BTreeSet<&Tag> = tags.iter().collect();
+        if known.len() != tags.len() {
+            self.violated(format!("w{worker} has a tag in two places: {tags:?}"));
+            return;
+        }
+        let transit: BTreeSet<&Tag> = state.in_transit().collect();
+        let forgotten = self.broker.held_by(worker).find(|tag| !known.contains(tag) && !transit.contains(tag));
+        if let Some(tag) = forgotten {
+            self.violated(format!("w{worker} forgot {}, which the broker holds for it", tag.0));
+            return;
+        }
+        let stats = state.engine.stats();
+        let (assigned, counted) = (state.assigned.len(), stats.queued + stats.running);
+        if assigned != counted && state.shutdown.is_none() {
+            self.violated(format!("w{worker} counts {counted} jobs at its children, they have {assigned}"));
+        }
+        self.check_shutdown_time(worker);
+    }
+
+    fn check_shutdown_time(&mut self, worker: usize) {
+        if let Some((since, _)) = self.workers[worker].shutdown
+            && self.now - since > SHUTDOWN_SLACK
+        {
+            self.violated(format!("w{worker} does not come to an end: {:?}", self.workers[worker].engine.stats()));
+        }
+    }
+
+    /// Messages that come back without a word from the engine must not have run.
+    pub(super) fn check_returned(&mut self, returned: &[Tag], occasion: &str) {
+        let ran = returned.iter().find(|tag| self.handlings.get(tag).is_some_and(|handling| !handling.runs.is_empty()));
+        if let Some(tag) = ran {
+            self.violated(format!("{}, which had run, was given back when {occasion}", tag.0));
+        }
+    }
+
+    /// A settlement reaches the broker.
+    pub(super) fn apply(&mut self, worker: usize, settlement: &Settlement, lost: &mut Vec<Tag>) {
+        match &settlement.tag {
+            None => self.check_untagged(worker, settlement),
+            Some(tag) if self.broker.holds(tag) => {
+                if let Err(reason) = self.justify(worker, tag, settlement) {
+                    let text = format!("w{worker}: {:?} for {} is wrong: {reason}", settlement.disposition, tag.0);
+                    return self.violated(text);
+                }
+                self.broker.dispose(tag, &settlement.disposition);
+                self.publish_all(&settlement.publish);
+                if matches!(settlement.disposition, Disposition::Requeue { .. }) {
+                    self.ring();
+                }
+            }
+            Some(tag) => lost.push(tag.clone()),
+        }
+        self.broker.store(&settlement.results);
+    }
+
+    fn publish_all(&mut self, messages: &[Outgoing]) {
+        for outgoing in messages {
+            let id = outgoing.message.properties.correlation_id.clone().unwrap_or_default();
+            let run: Option<usize> = id.strip_prefix('f').and_then(|rest| rest.split('.').next()?.parse().ok());
+            let (Some(run), Some(plan)) = (run, self.plans.get(&id).cloned()) else {
+                return self.violated(format!("{id} was published and is nobody's follow-up"));
+            };
+            self.runs[run].published += 1;
+            self.publish(plan);
+        }
+    }
+
+    /// Results and follow-ups of an early ack's job, or results of a lost one.
+    fn check_untagged(&mut self, worker: usize, settlement: &Settlement) {
+        self.publish_all(&settlement.publish);
+        for outgoing in &settlement.publish {
+            let id = outgoing.message.properties.correlation_id.clone().unwrap_or_default();
+            let run = id.strip_prefix('f').and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+            let Some(run) = run.map(|run| &self.runs[run]) else { continue };
+            let is_late = self.broker.stored[run.message].plan.options().acks_late;
+            let twice = run.published > run.follow_ups && !self.workers[worker].was_disconnected;
+            if is_late || twice {
+                return self.violated(format!("w{worker} published {id} without a settlement of its own"));
+            }
+        }
+    }
+
+    /// Whether what the engine was told allows what it does to a message.
+    fn justify(&self, worker: usize, tag: &Tag, settlement: &Settlement) -> Result<(), String> {
+        let message = self.broker.of(tag).ok_or("never delivered")?;
+        let plan = &self.broker.stored[message].plan;
+        match &settlement.disposition {
+            Disposition::Ack => self.justify_ack(worker, tag, plan, settlement),
+            Disposition::Delay { until } => match plan.eta {
+                Some(eta) if eta == *until && self.runs_of(tag).next().is_none() => Ok(()),
+                _ => Err("it is not due then".into()),
+            },
+            Disposition::Requeue { front, failed } => self.justify_requeue(worker, tag, plan, *front, *failed),
+            Disposition::Dead(reason) => self.justify_dead(message, tag, reason),
+        }
+    }
+
+    fn runs_of<'a>(&'a self, tag: &Tag) -> impl Iterator<Item = &'a Run> {
+        self.handlings.get(tag).into_iter().flat_map(|handling| &handling.runs).map(|&run| &self.runs[run])
+    }
+
+    fn justify_ack(&self, worker: usize, tag: &Tag, plan: &Plan, settlement: &Settlement) -> Result<(), String> {
+        let options = plan.options();
+        let states: Vec<&str> = settlement.results.iter().map(|result| result.state.as_str()).collect();
+        let expects = |state: &str| {
+            let stored = options.ignore_result || states.contains(&state);
+            if stored { Ok(()) } else { Err(format!("no {state} record comes with it, but {states:?}")) }
+        };
+        if let Some(run) = self.runs_of(tag).find(|run| run.end_heard) {
+            if !options.acks_late {
+                return Ok(());
+            }
+            return match (&run.verdict, &run.state) {
+                (Some(Verdict::Failure), _) if !options.acks_on_failure => Err("it failed and should be dead".into()),
+                (Some(Verdict::Requeue | Verdict::Reject(_)), _) => Err("it was rejected".into()),
+                (Some(_), _) if settlement.publish.len() != run.follow_ups => {
+                    Err("its follow-ups are not with it".into())
+                }
+                (Some(_), Some(state)) => expects(state),
+                (Some(_), None) => Ok(()),
+                (None, _) => Err("it has no verdict".into()),
+            };
+        }
+        if !options.acks_late && self.runs_of(tag).any(|run| run.start_heard) {
+            return Ok(());
+        }
+        let handling = self.handlings.get(tag);
+        if handling.is_some_and(|handling| handling.deaths > 0) {
+            let limit = handling.is_some_and(|handling| handling.limit_passed);
+            let fails = !options.acks_late || !options.reject_on_worker_lost || (limit && options.acks_on_timeout);
+            if fails && expects("FAILURE").is_ok() {
+                return Ok(());
+            }
+        }
+        match plan.expires {
+            Some(expires) if self.workers[worker].latest > expires.0 => expects("REVOKED"),
+            _ => Err("it has not finished".into()),
+        }
+    }
+
+    fn justify_requeue(&self, worker: usize, tag: &Tag, plan: &Plan, front: bool, failed: bool) -> Result<(), String> {
+        let state = &self.workers[worker];
+        let handling = self.handlings.get(tag);
+        let deaths = handling.map_or(0, |handling| handling.deaths);
+        if let Some(run) = self.runs_of(tag).find(|run| run.end_heard) {
+            return match run.verdict {
+                Some(Verdict::Requeue) if plan.options().acks_late && !front && !failed => Ok(()),
+                _ => Err(format!("it ended with {:?}", run.verdict)),
+            };
+        }
+        let started = self.runs_of(tag).any(|run| run.start_heard);
+        let limit = handling.is_some_and(|handling| handling.limit_passed);
+        match (started, failed) {
+            (true, true) if deaths > 0 => Ok(()),
+            (true, true) => Err("no child died of it".into()),
+            (true, false) if state.shutdown.is_some() || (limit && deaths > 0) => Ok(()),
+            (true, false) if deaths > 0 && self.killed_beside(worker, tag) => Ok(()),
+            (true, false) => Err("it runs".into()),
+            (false, true) if deaths >= 3 => Ok(()),
+            (false, true) => Err("it had not started".into()),
+            (false, false) if state.shutdown.is_some() || state.has_jumped => Ok(()),
+            // More than the window allows may be given back after a while.
+            (false, false) if self.now - self.broker.given_at(tag) > 2_000_000 => Ok(()),
+            (false, false) => Err("there was no need".into()),
+        }
+    }
+
+    /// Whether the child of a delivery was killed for the limit of another.
+    fn killed_beside(&self, worker: usize, tag: &Tag) -> bool {
+        let children: BTreeSet<ChildId> = self.runs_of(tag).map(|run| run.child).collect();
+        let beside = self.runs.iter().filter(|run| run.worker == worker && children.contains(&run.child));
+        beside.into_iter().any(|run| self.handlings.get(&run.tag).is_some_and(|handling| handling.limit_passed))
+    }
+
+    fn justify_dead(&self, message: usize, tag: &Tag, reason: &DeadReason) -> Result<(), String> {
+        let stored = &self.broker.stored[message];
+        let plan = &stored.plan;
+        let rejected = self.runs_of(tag).any(|run| {
+            run.end_heard
+                && matches!(run.verdict, Some(Verdict::Reject(_) | Verdict::Failure))
+                && plan.options().acks_late
+        });
+        let right = match reason.kind.as_str() {
+            "undecodable" => matches!(plan.kind, Kind::Garbage | Kind::NoId | Kind::NoTask | Kind::BadEta),
+            "unknown-task" => plan.kind == Kind::UnknownTask,
+            "not-accepted" => plan.kind == Kind::NotAccepted,
+            "oversized" => plan.kind == Kind::Oversized,
+            "max-deliveries" => stored.failed >= MAX_DELIVERIES,
+            "rejected" => rejected,
+            _ => false,
+        };
+        if right { Ok(()) } else { Err(format!("it is {:?}, {:?}", plan.kind, plan.act)) }
+    }
+
+    /// A worker says that it is done.
+    pub(super) fn check_stopped(&mut self, worker: usize) {
+        let state = &self.workers[worker];
+        let Some((since, kind)) = state.shutdown else {
+            return self.violated(format!("w{worker} stopped without having been told to"));
+        };
+        let took = self.now - since;
+        if took > SHUTDOWN_SLACK || (kind == ShutdownKind::Cold && took > SHUTDOWN_SLACK) {
+            self.violated(format!("w{worker} took {took} µs to stop"));
+        }
+        let state = &self.workers[worker];
+        let alive = state.standing.values().filter(|standing| !matches!(standing, Standing::Gone)).count();
+        let held = self.broker.held_by(worker).count();
+        if state.is_connected && state.is_killable && (alive > 0 || held > 0) {
+            self.violated(format!("w{worker} stopped with {alive} children and {held} messages"));
+        }
+    }
+
+    /// What is not at its end.
+    pub(super) fn unfinished(&self) -> String {
+        let open = self.broker.stored.iter().filter(|stored| !matches!(stored.place, Place::Done | Place::Dead { .. }));
+        let open: Vec<String> = open.map(|stored| format!("{} is {:?}", stored.plan.id, stored.place)).collect();
+        format!("{}; {} workers live", open.join(", "), self.living().count())
+    }
+
+    /// Everything came to the end it deserves.
+    pub(super) fn check_the_end(&mut self) {
+        if self.report.violation.is_some() {
+            return;
+        }
+        if !self.broker.is_drained() {
+            return self.violated(format!("the history ended early: {}", self.unfinished()));
+        }
+        for message in 0..self.broker.stored.len() {
+            self.check_ran(message);
+        }
+        for run in 0..self.runs.len() {
+            self.check_early(run);
+        }
+    }
+
+    /// Done means run, unless it expired; once, unless something went wrong.
+    fn check_ran(&mut self, message: usize) {
+        let stored = &self.broker.stored[message];
+        let plan = stored.plan.clone();
+        let runs = self.runs.iter().filter(|run| run.message == message);
+        let (count, completed) =
+            runs.fold((0, 0), |(all, completed), run| (all + 1, completed + usize::from(run.end_heard)));
+        let options = plan.options();
+        let may_fail = options.time_limit.is_some() || !options.acks_late || !options.reject_on_worker_lost;
+        if stored.place == Place::Done && completed == 0 && plan.expires.is_none() && !may_fail {
+            self.violated(format!("{} is done and never ran to its end", plan.id));
+        }
+        let repeats = matches!(plan.act, Act::RequeueOnce | Act::KillChild { .. } | Act::Hang { .. });
+        let children_die =
+            self.broker.stored.iter().any(|other| matches!(other.plan.act, Act::KillChild { .. } | Act::Hang { .. }));
+        if self.report.faults == 0 && count > 1 && !repeats && !children_die {
+            self.violated(format!("{} ran {count} times although nothing went wrong", plan.id));
+        }
+    }
+
+    /// An early ack's outcome was written, unless its worker died before it could.
+    fn check_early(&mut self, run: usize) {
+        let run = &self.runs[run];
+        let plan = self.broker.stored[run.message].plan.clone();
+        let worker = &self.workers[run.worker];
+        let could = worker.has_stopped && !worker.was_disconnected && !worker.lapsed;
+        if plan.options().acks_late || !run.end_heard || !could {
+            return;
+        }
+        let (follow_ups, published) = (run.follow_ups, run.published);
+        let stored = self.broker.results.get(&plan.id).is_some_and(|states| {
+            run.state.as_ref().is_none_or(|state| states.contains(state) || states.contains(&"SUCCESS".to_owned()))
+        });
+        if published != follow_ups {
+            self.violated(format!("{} had {follow_ups} follow-ups and {published} were published", plan.id));
+        } else if !stored && self.runs_have_record(&plan) {
+            self.violated(format!("the result of {} was never stored", plan.id));
+        }
+    }
+
+    fn runs_have_record(&self, plan: &Plan) -> bool {
+        !matches!(plan.act, Act::Ignore | Act::RequeueOnce) && !plan.options().ignore_result
+    }
+}

@@ -1,0 +1,88 @@
+//! What goes wrong, and when.
+
+use umbel_worker::engine::{ChildId, ShutdownKind};
+
+use super::world::{Event, World};
+
+/// Something that goes wrong, or that an operator does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// A worker's process is killed.
+    KillWorker,
+    /// A child's process is killed.
+    KillChild,
+    /// A connection breaks for so many µs, perhaps longer than a lease.
+    Disconnect {
+        wait: i64,
+    },
+    /// A worker's clock moves by so many µs.
+    ClockJump {
+        by: i64,
+    },
+    Shutdown(ShutdownKind),
+    Resize {
+        children: usize,
+    },
+}
+
+impl World {
+    /// One history in four has no faults at all, one in four breaks at a step of its own.
+    pub(super) fn plan_faults(&mut self, until: i64) {
+        let faults = match self.rng.u32(..4) {
+            0 => return,
+            1 => {
+                let (step, fault) = (self.rng.u64(1..250), self.random_fault());
+                self.plan_strike(step, fault);
+                self.rng.usize(0..=1)
+            }
+            _ => self.rng.usize(1..=8),
+        };
+        for _ in 0..faults {
+            let (at, fault) = (self.rng.i64(0..until), self.random_fault());
+            self.after(at, Event::Fault(fault));
+        }
+    }
+
+    fn random_fault(&mut self) -> Fault {
+        let rng = &mut self.rng;
+        match rng.u32(..12) {
+            0 | 1 => Fault::KillWorker,
+            2..=4 => Fault::KillChild,
+            5..=7 => Fault::Disconnect { wait: [5_000, 500_000, 25_000_000][rng.usize(..3)] },
+            8 => Fault::ClockJump { by: rng.i64(-3_600_000_000..3_600_000_000) },
+            9 => Fault::Shutdown(ShutdownKind::Warm),
+            10 => Fault::Shutdown(ShutdownKind::Cold),
+            _ => Fault::Resize { children: rng.usize(0..=4) },
+        }
+    }
+
+    /// A fault hits a worker that lives, if one does.
+    pub(super) fn strike(&mut self, fault: Fault) {
+        let living: Vec<usize> = self.living().collect();
+        if living.is_empty() || self.is_calm {
+            return;
+        }
+        let worker = living[self.rng.usize(..living.len())];
+        self.report.faults += 1;
+        self.note(|| format!("w{worker} {fault:?}"));
+        match fault {
+            Fault::KillWorker => self.end_process(worker),
+            Fault::KillChild => self.kill_a_child(worker),
+            Fault::Disconnect { wait } => self.disconnect(worker, wait),
+            Fault::ClockJump { by } => {
+                self.workers[worker].clock_offset += by;
+                self.workers[worker].has_jumped = true;
+            }
+            Fault::Shutdown(kind) => self.shut_down(worker, kind),
+            Fault::Resize { children } => self.resize(worker, children),
+        }
+    }
+
+    fn kill_a_child(&mut self, worker: usize) {
+        let children: Vec<ChildId> = self.workers[worker].children.keys().copied().collect();
+        if self.workers[worker].is_killable && !children.is_empty() {
+            let child = children[self.rng.usize(..children.len())];
+            self.child_dies(worker, child, "signal 9 (SIGKILL)");
+        }
+    }
+}

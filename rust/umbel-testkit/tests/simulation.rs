@@ -1,0 +1,48 @@
+//! Thousands of seeded histories. `UMBEL_SIM_SEED=<n>` runs one of them again and prints every step.
+
+use umbel_testkit::simulator::{Options, run};
+
+/// Histories per run of the suite; `UMBEL_SIM_SEEDS` asks for another number.
+const SEEDS: u64 = 10_000;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+fn explain(seed: u64) -> String {
+    let report = run(seed, Options { trace: true, ..Options::default() });
+    let violation = report.violation.unwrap_or_else(|| "no invariant was broken".into());
+    format!("{}\nseed {seed}: {violation}", report.trace.join("\n"))
+}
+
+#[test]
+fn no_history_breaks_an_invariant() {
+    if let Some(seed) = number("UMBEL_SIM_SEED") {
+        let report = run(seed, Options::default());
+        assert!(report.violation.is_none(), "{}", explain(seed));
+        return;
+    }
+    let seeds = number("UMBEL_SIM_SEEDS").unwrap_or(SEEDS);
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let failed: Vec<(u64, String)> = std::thread::scope(|scope| {
+        let shares: Vec<_> = (0..threads)
+            .map(|first| {
+                scope.spawn(move || {
+                    let mut seeds = (first..seeds).step_by(threads as usize);
+                    seeds.find_map(|seed| run(seed, Options::default()).violation.map(|violation| (seed, violation)))
+                })
+            })
+            .collect();
+        shares
+            .into_iter()
+            .filter_map(|share| share.join().unwrap_or_else(|_| Some((u64::MAX, "panicked".into()))))
+            .collect()
+    });
+    let mut failed = failed;
+    failed.sort();
+    if let Some((seed, violation)) = failed.first() {
+        panic!(
+            "seed {seed}: {violation}\nUMBEL_SIM_SEED={seed} cargo test -p umbel-testkit --test simulation prints every step"
+        );
+    }
+}
