@@ -193,11 +193,10 @@ def _queue_from_options(name: str, options: dict[str, Any]) -> Queue:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a message goes. `queue` is the queue to bind when the exchange is not the anonymous one."""
+    """Where a message goes."""
 
     exchange: str
     routing_key: str
-    queue: Queue | None = None
     delivery_mode: int | str | None = None
     #: What a route says besides the destination, such as `priority`.
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -253,8 +252,7 @@ class Router:
         return None
 
     def _destination(self, options: dict[str, Any]) -> Destination:
-        wanted = options.pop("queue", None)
-        queue = self._queue(self._default_queue if wanted is None else wanted)
+        queue = self._queue(options.pop("queue", None) or self._default_queue)
         exchange = options.pop("exchange", None)
         exchange = exchange if exchange is None or isinstance(exchange, str) else exchange.name
         key = options.pop("routing_key", None)
@@ -263,11 +261,10 @@ class Router:
         if mode is None and isinstance(queue.exchange, Exchange):
             mode = queue.exchange.delivery_mode
         if kind == "direct" and (not exchange or not key):
-            return Destination("", queue.name, None, mode, options)
+            return Destination("", queue.name, mode, options)
         if exchange is None:
-            return Destination(queue.exchange_name, key or queue.routing_key, queue, mode, options)
-        # A named exchange without a named queue is bound by whoever consumes from it.
-        return Destination(exchange, key or "", queue if wanted is not None else None, mode, options)
+            return Destination(queue.exchange_name, key or queue.routing_key, mode, options)
+        return Destination(exchange, key or "", mode, options)
 
     def _queue(self, queue: Any) -> Queue:
         if isinstance(queue, str):

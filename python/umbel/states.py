@@ -7,8 +7,10 @@ __all__ = [
     "EXCEPTION_STATES",
     "FAILURE",
     "IGNORED",
+    "NONE_PRECEDENCE",
     "PENDING",
     "PRECEDENCE",
+    "PRECEDENCE_LOOKUP",
     "PROPAGATE_STATES",
     "READY_STATES",
     "RECEIVED",
@@ -48,13 +50,14 @@ ALL_STATES = frozenset({PENDING, RECEIVED, STARTED, SUCCESS, FAILURE, RETRY, REV
 
 #: Highest first; None stands for any custom state.
 PRECEDENCE: list[str | None] = [SUCCESS, FAILURE, None, REVOKED, STARTED, RECEIVED, REJECTED, RETRY, PENDING]
-_PRECEDENCE_OF = {name: index for index, name in enumerate(PRECEDENCE)}
-_CUSTOM = _PRECEDENCE_OF[None]
+PRECEDENCE_LOOKUP = {name: index for index, name in enumerate(PRECEDENCE)}
+#: Rank of a custom state.
+NONE_PRECEDENCE = PRECEDENCE_LOOKUP[None]
 
 
 def precedence(name: str | None) -> int:
     """Rank of a state: the lower number wins when two reports about a task disagree."""
-    return _PRECEDENCE_OF.get(name, _CUSTOM)
+    return PRECEDENCE_LOOKUP.get(name, NONE_PRECEDENCE)
 
 
 class state(str):

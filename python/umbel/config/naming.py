@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from difflib import get_close_matches
 
 from umbel.config.settings import OLD_NAMES, SETTINGS
 from umbel.exceptions import ImproperlyConfigured
@@ -39,12 +38,18 @@ def resolve_strictly(name: str, declared: Collection[str] = (), shown: str | Non
 def looks_like_setting(name: str) -> bool:
     """True if an unknown name in a configuration module is more likely a typo than a variable of the module."""
     lower = name.lower()
-    return lower.startswith(_PREFIXES) or bool(get_close_matches(lower, SETTINGS, n=1, cutoff=0.85))
+    return lower.startswith(_PREFIXES) or bool(_nearest(lower, 0.85))
+
+
+def _nearest(name: str, cutoff: float) -> list[str]:
+    from difflib import get_close_matches  # Needed for mistakes alone, and slow to load.
+
+    return get_close_matches(name, SETTINGS, n=1, cutoff=cutoff)
 
 
 def _unknown(name: str, shown: str) -> str:
     lower = name.lower()
-    nearest = get_close_matches(lower, SETTINGS, n=1, cutoff=0.6)
+    nearest = _nearest(lower, 0.6)
     if not nearest:
         nearest = [known for known in SETTINGS if known.endswith("_" + lower)][:1]
     hint = f"did you mean {nearest[0]}?" if nearest else "the reference of settings lists all names."

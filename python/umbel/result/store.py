@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umbel import _native
 from umbel._interfaces import AppInterface
 from umbel.exceptions import TimeoutError, from_native
 from umbel.result.records import RecordFormat
 from umbel.states import READY_STATES
+
+if TYPE_CHECKING:
+    from umbel.result.watcher import ResultWatcher
 
 __all__ = ["ResultStore"]
 
@@ -25,7 +26,7 @@ class ResultStore:
     def __init__(self, app: AppInterface) -> None:
         self._app = app
         self.format = RecordFormat(app)
-        self._watcher = _Watcher(app)
+        self._watcher: ResultWatcher | None = None
 
     def read(self, task_id: str) -> dict[str, Any] | None:
         """The record, decoded; None while there is none. Raises OperationalError."""
@@ -57,24 +58,12 @@ class ResultStore:
 
     async def wait_async(self, task_id: str, timeout: float | None, on_message: OnMessage | None) -> dict[str, Any]:
         """`wait` without blocking the event loop."""
-        self._client()
-        records: asyncio.Queue[bytes] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-        self._watcher.add(task_id, loop, records)
-        try:
-            return await asyncio.wait_for(self._until_ready(records, on_message), timeout)
-        except asyncio.TimeoutError:
-            raise TimeoutError(f"No result of {task_id} within {timeout}s") from None
-        finally:
-            self._watcher.remove(task_id, loop, records)
+        if self._watcher is None:
+            # Half of the time `import umbel` would take is asyncio's; here it is loaded already.
+            from umbel.result.watcher import ResultWatcher
 
-    async def _until_ready(self, records: asyncio.Queue[bytes], on_message: OnMessage | None) -> dict[str, Any]:
-        while True:
-            meta = self.format.read(await records.get())
-            if on_message is not None:
-                on_message(meta)
-            if meta["status"] in READY_STATES:
-                return meta
+            self._watcher = ResultWatcher(self._client, self.format.read)
+        return await self._watcher.wait(task_id, timeout, on_message)
 
     def store(
         self,
@@ -105,43 +94,3 @@ class ResultStore:
                 "No result backend is configured: set result_backend, for example to redis://localhost/1"
             )
         return self._app.client
-
-
-class _Watcher:
-    """Hands records of watched ids to the event loops that wait for them."""
-
-    def __init__(self, app: AppInterface) -> None:
-        self._app = app
-        self._lock = threading.Lock()
-        self._queues: dict[str, list[tuple[asyncio.AbstractEventLoop, asyncio.Queue[bytes]]]] = {}
-
-    def add(self, task_id: str, loop: asyncio.AbstractEventLoop, queue: asyncio.Queue[bytes]) -> None:
-        with self._lock:
-            client = self._app.client
-            if not self._waits(loop):
-                loop.add_reader(client.fileno(), self._drain)
-            self._queues.setdefault(task_id, []).append((loop, queue))
-            # Asked for again even if watched already: the present record is then handed out to the newcomer too.
-            client.watch(task_id)
-
-    def remove(self, task_id: str, loop: asyncio.AbstractEventLoop, queue: asyncio.Queue[bytes]) -> None:
-        with self._lock:
-            left = [entry for entry in self._queues.get(task_id, ()) if entry[1] is not queue]
-            if left:
-                self._queues[task_id] = left
-            else:
-                self._queues.pop(task_id, None)
-                self._app.client.unwatch(task_id)
-            if not self._waits(loop):
-                loop.remove_reader(self._app.client.fileno())
-
-    def _waits(self, loop: asyncio.AbstractEventLoop) -> bool:
-        return any(entry[0] is loop for entries in self._queues.values() for entry in entries)
-
-    def _drain(self) -> None:
-        # Any loop may be woken for a record another one waits for.
-        for task_id, data in self._app.client.drain():
-            with self._lock:
-                waiting = list(self._queues.get(task_id, ()))
-            for loop, queue in waiting:
-                loop.call_soon_threadsafe(queue.put_nowait, data)

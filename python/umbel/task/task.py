@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import Token
@@ -202,6 +201,8 @@ class Task(Generic[P, R]):
         self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> AsyncResult[Any]:
         """`apply_async` that lets other coroutines run while the broker confirms."""
+        import asyncio  # Loaded already where a coroutine runs; `import umbel` is spared it.
+
         result: AsyncResult[Any] = await asyncio.to_thread(self.apply_async, args, kwargs, **options)
         return result
 
