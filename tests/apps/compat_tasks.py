@@ -1,0 +1,77 @@
+"""Tasks that a Celery app and an Umbel app define from the same source: the decorator's contract is common."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+
+class OwnError(Exception):
+    """An exception that both sides can import."""
+
+
+def settings(url: str) -> dict[str, Any]:
+    """The same for both."""
+    return {
+        "broker_url": url,
+        "result_backend": url,
+        "accept_content": ["json", "msgpack", "yaml"],
+        "result_expires": 600,
+        "broker_connection_retry_on_startup": True,
+    }
+
+
+def note(path: str, text: str) -> None:
+    """Appends a line in one write."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        os.write(descriptor, f"{text}\n".encode())
+    finally:
+        os.close(descriptor)
+
+
+def define(app: Any, who: str) -> None:
+    """Registers the tasks; `who` says on which side they run."""
+
+    @app.task(name="compat.add")
+    def add(x: Any, y: Any) -> Any:
+        return x + y
+
+    @app.task(name="compat.echo")
+    def echo(*args: Any, **kwargs: Any) -> Any:
+        return [list(args), kwargs]
+
+    @app.task(name="compat.who", bind=True)
+    def who_runs(self: Any) -> list[Any]:
+        info = self.request
+        return [who, info.id, info.root_id, info.parent_id, info.retries, info.headers]
+
+    @app.task(name="compat.fail")
+    def fail(kind: str, *args: Any) -> None:
+        raise {"own": OwnError, "key": KeyError, "value": ValueError}[kind](*args)
+
+    @app.task(name="compat.retry", bind=True, max_retries=5)
+    def retry(self: Any, times: int, countdown: float = 0) -> list[Any]:
+        if self.request.retries < times:
+            raise self.retry(exc=OwnError(f"try {self.request.retries}"), countdown=countdown)
+        return [who, self.request.retries]
+
+    @app.task(name="compat.note")
+    def note_task(path: str, text: str, seconds: float = 0.0) -> str:
+        time.sleep(seconds)
+        note(path, f"{text} {who}")
+        return who
+
+    @app.task(name="compat.sleep")
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds)
+
+    @app.task(name="compat.progress", bind=True, track_started=True)
+    def progress(self: Any, until: str) -> str:
+        self.update_state(state="PROGRESS", meta={"by": who})
+        deadline = time.monotonic() + 30
+        while not Path(until).exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return who
