@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use redis::Commands;
 use umbel_backend::{Backend, RedisBackend};
 use umbel_broker::{Broker, RedisBroker, TransportOptions};
 use umbel_testkit::conformance::{BackendFixture, BrokerFixture};
@@ -86,6 +87,33 @@ impl Redis {
     fn key(&self, queue: &str) -> String {
         format!("{}{queue}", self.options.get("global_keyprefix").map_or("", String::as_str))
     }
+
+    /// Makes everything in the databases older: what expires, and what is ordered by time.
+    fn age(&self, duration: Duration) {
+        for db in [self.db, self.db + 1] {
+            let mut client = self.server.client(db);
+            let milliseconds = i64::try_from(duration.as_millis()).expect("a short while");
+            for key in client.keys::<_, Vec<String>>("*").expect("KEYS") {
+                match client.pttl::<_, i64>(&key).expect("PTTL") {
+                    left if left > milliseconds => client.pexpire::<_, ()>(&key, left - milliseconds).expect("PEXPIRE"),
+                    left if left >= 0 => client.del::<_, ()>(&key).expect("DEL"),
+                    _ => {}
+                }
+            }
+            let seconds = duration.as_secs_f64();
+            for (name, amount) in [
+                ("umbel:workers", duration.as_millis() as f64),
+                ("unacked_index", seconds),
+                ("umbel:delayed", seconds),
+                ("umbel:dead", seconds),
+            ] {
+                let key = self.key(name);
+                for member in client.zrange::<_, Vec<String>>(&key, 0, -1).expect("ZRANGE") {
+                    client.zincr::<_, _, _, ()>(&key, member, -amount).expect("ZINCRBY");
+                }
+            }
+        }
+    }
 }
 
 impl BrokerFixture for Redis {
@@ -94,20 +122,12 @@ impl BrokerFixture for Redis {
     }
 
     fn advance(&self, duration: Duration) {
-        std::thread::sleep(duration);
+        self.age(duration);
     }
 
     fn inject_malformed(&self, queue: &str, raw: &[u8]) {
         let mut client = self.server.client(self.db);
-        redis::cmd("LPUSH").arg(self.key(queue)).arg(raw).exec(&mut client).expect("LPUSH");
-    }
-
-    fn lease(&self) -> Duration {
-        Duration::from_millis(1500)
-    }
-
-    fn delay(&self) -> Duration {
-        Duration::from_millis(800)
+        client.lpush::<_, _, ()>(self.key(queue), raw).expect("LPUSH");
     }
 
     fn keeps_published_eta(&self) -> bool {
@@ -129,11 +149,7 @@ impl BackendFixture for Redis {
     }
 
     fn advance(&self, duration: Duration) {
-        std::thread::sleep(duration);
-    }
-
-    fn life(&self) -> Duration {
-        Duration::from_millis(800)
+        self.age(duration);
     }
 
     fn removes_expired_on_request(&self) -> bool {
