@@ -76,3 +76,34 @@ fn translate(error: &Error, location: &Location) -> BrokerError {
         _ => BrokerError::Protocol { detail: format!("{url}: {said}") },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+    use crate::error::NextStep;
+
+    #[test]
+    fn each_failure_says_what_to_do_next() {
+        let location = Location::parse("sqlite:////srv/q.db", &Default::default(), "broker_url").expect("a location");
+        for (code, next, word) in [
+            (ffi::SQLITE_FULL, NextStep::Retry, "disk is full"),
+            (ffi::SQLITE_BUSY, NextStep::Retry, "locked"),
+            (ffi::SQLITE_LOCKED, NextStep::Retry, "locked"),
+            (ffi::SQLITE_NOMEM, NextStep::Retry, "memory"),
+            (ffi::SQLITE_IOERR_WRITE, NextStep::Reconnect, "I/O"),
+            (ffi::SQLITE_IOERR_FSYNC, NextStep::Reconnect, "I/O"),
+            (ffi::SQLITE_READONLY, NextStep::GiveUp, "permissions"),
+            (ffi::SQLITE_CANTOPEN, NextStep::GiveUp, "folder"),
+            (ffi::SQLITE_NOTADB, NextStep::GiveUp, "not a SQLite database"),
+            (ffi::SQLITE_CORRUPT, NextStep::GiveUp, ".recover"),
+            (ffi::SQLITE_TOOBIG, NextStep::GiveUp, "too big"),
+            (ffi::SQLITE_ERROR, NextStep::GiveUp, "/srv/q.db"),
+        ] {
+            let error = Fault::from(Error::SqliteFailure(ffi::Error::new(code), None)).at(&location);
+            assert_eq!(error.next_step(), next, "{error}");
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+}
