@@ -128,16 +128,16 @@ def stop_worker(worker: subprocess.Popen[bytes]) -> str:
 def report(words: dict[str, int], hashes: dict[str, str], total: int, seconds: float, latencies: list[float]) -> None:
     """Prints what was computed and how fast."""
     top = sorted(words.items(), key=lambda item: (-item[1], item[0]))[:10]
-    table = Table(title="Most used words in this project")
-    table.add_column("word")
+    table = Table()
+    table.add_column("most used words of this project")
     table.add_column("count", justify="right")
     for word, count in top:
         table.add_row(word, f"{count:,}")
     console.print(table)
     console.print(f"{len(hashes):,} files hashed, {sum(words.values()):,} words counted, {total:,} tasks")
-    figures = Table(title=f"Durable SQLite file, {CONCURRENCY} processes")
-    figures.add_column("figure")
-    figures.add_column("value", justify="right")
+    figures = Table()
+    figures.add_column(f"durable SQLite file, {CONCURRENCY} processes")
+    figures.add_column("figure", justify="right")
     figures.add_row("tasks per second, sent to collected", f"{total / seconds:,.0f}")
     for share in (0.5, 0.9, 0.99):
         figures.add_row(f"round trip p{share * 100:g}", f"{percentile(latencies, share):.2f} ms")
