@@ -1,6 +1,7 @@
 //! Thousands of seeded histories. `UMBEL_SIM_SEED=<n>` runs one of them again and prints every step.
 
-use umbel_testkit::simulator::{Options, run};
+use umbel_testkit::simulator::{Options, first_violation, run};
+use umbel_worker::engine::Sabotage;
 
 /// Histories per run of the suite; `UMBEL_SIM_SEEDS` asks for another number.
 const SEEDS: u64 = 10_000;
@@ -45,4 +46,29 @@ fn no_history_breaks_an_invariant() {
             "seed {seed}: {violation}\nUMBEL_SIM_SEED={seed} cargo test -p umbel-testkit --test simulation prints every step"
         );
     }
+}
+
+/// A simulator that finds nothing wrong with a broken engine would be worth nothing.
+#[test]
+fn every_sabotage_is_noticed() {
+    for sabotage in [
+        Sabotage::DropEntry,
+        Sabotage::AckEarly,
+        Sabotage::ForgetRequeue,
+        Sabotage::ForgetUnconfirmed,
+        Sabotage::DropFollowUps,
+        Sabotage::DropResults,
+    ] {
+        let options = Options { sabotage: Some(sabotage), trace: false };
+        let found = first_violation(0..500, options);
+        assert!(found.is_some(), "500 histories pass with {sabotage:?}");
+    }
+}
+
+#[test]
+fn a_seed_replays_step_by_step() {
+    let options = Options { trace: true, ..Options::default() };
+    let (first, second) = (run(7, options), run(7, options));
+    assert!(!first.trace.is_empty());
+    assert_eq!(first.trace, second.trace);
 }

@@ -41,8 +41,8 @@ pub(super) struct Broker {
     ready: VecDeque<usize>,
     /// Last sign of life of each worker with a lease.
     leases: BTreeMap<usize, i64>,
-    /// Which message each tag was ever given to, and when.
-    tags: BTreeMap<Tag, (usize, i64)>,
+    /// Which message each tag was ever given to.
+    tags: BTreeMap<Tag, usize>,
     /// States written for each task id, in order.
     pub(super) results: BTreeMap<String, Vec<String>>,
     deliveries: usize,
@@ -64,12 +64,7 @@ impl Broker {
 
     /// The message a tag was given to.
     pub(super) fn of(&self, tag: &Tag) -> Option<usize> {
-        self.tags.get(tag).map(|&(message, _)| message)
-    }
-
-    /// When a tag was given out.
-    pub(super) fn given_at(&self, tag: &Tag) -> i64 {
-        self.tags.get(tag).map_or(0, |&(_, at)| at)
+        self.tags.get(tag).copied()
     }
 
     /// Whether the tag's message is still held under it.
@@ -122,13 +117,13 @@ impl Broker {
     }
 
     /// Hands out up to `want` messages.
-    pub(super) fn fetch(&mut self, worker: usize, want: usize, now: i64) -> Vec<Delivery> {
+    pub(super) fn fetch(&mut self, worker: usize, want: usize) -> Vec<Delivery> {
         let mut taken = Vec::new();
         while taken.len() < want {
             let Some(message) = self.ready.pop_front() else { break };
             self.deliveries += 1;
             let tag = Tag(Arc::from(format!("w{worker}.{}", self.deliveries)));
-            self.tags.insert(tag.clone(), (message, now));
+            self.tags.insert(tag.clone(), message);
             let stored = &mut self.stored[message];
             stored.place = Place::Held { worker, tag: tag.clone() };
             taken.push(stored.plan.delivery(tag, stored.failed));

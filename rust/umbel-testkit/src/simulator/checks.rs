@@ -21,6 +21,9 @@ const MOST_PER_SLOT: usize = 256;
 /// A shutdown may take its timeout and this much, µs.
 const SHUTDOWN_SLACK: i64 = 90_000_000;
 
+/// Fetches of nothing in a second: one for every ring and every job that ends, and not a circle.
+const MOST_EMPTY_FETCHES: u32 = 100;
+
 /// One run of a task.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -172,6 +175,19 @@ impl World {
             self.violated(format!(
                 "w{worker} asks for {count} children: {there} there, {spawning} coming, {wanted} wanted"
             ));
+        }
+    }
+
+    /// Asking an empty queue again and again is no progress.
+    pub(super) fn check_fetched(&mut self, worker: usize, count: usize) {
+        let state = &mut self.workers[worker];
+        if count > 0 || self.now - state.empty_since > 1_000_000 {
+            state.empty_since = self.now;
+            state.empty_fetches = 0;
+        }
+        state.empty_fetches += u32::from(count == 0);
+        if state.empty_fetches > MOST_EMPTY_FETCHES {
+            self.violated(format!("w{worker} asks an empty queue again and again"));
         }
     }
 
@@ -389,7 +405,7 @@ impl World {
             (false, true) => Err("it had not started".into()),
             (false, false) if state.shutdown.is_some() || state.has_jumped => Ok(()),
             // More than the window allows may be given back after a while.
-            (false, false) if self.now - self.broker.given_at(tag) > 2_000_000 => Ok(()),
+            (false, false) if self.now - state.started_at > 2_000_000 => Ok(()),
             (false, false) => Err("there was no need".into()),
         }
     }
@@ -474,10 +490,13 @@ impl World {
         if stored.place == Place::Done && completed == 0 && plan.expires.is_none() && !may_fail {
             self.violated(format!("{} is done and never ran to its end", plan.id));
         }
-        let repeats = matches!(plan.act, Act::RequeueOnce | Act::KillChild { .. } | Act::Hang { .. });
-        let children_die =
-            self.broker.stored.iter().any(|other| matches!(other.plan.act, Act::KillChild { .. } | Act::Hang { .. }));
-        if self.report.faults == 0 && count > 1 && !repeats && !children_die {
+        let kills = |plan: &Plan| {
+            let outlasts =
+                plan.options().time_limit.is_some_and(|limit| plan.takes + 200_000 > limit.as_micros() as i64);
+            outlasts || matches!(plan.act, Act::KillChild { .. } | Act::Hang { .. })
+        };
+        let children_die = self.broker.stored.iter().any(|other| kills(&other.plan));
+        if self.report.faults == 0 && count > 1 && plan.act != Act::RequeueOnce && !children_die {
             self.violated(format!("{} ran {count} times although nothing went wrong", plan.id));
         }
     }

@@ -63,6 +63,9 @@ pub(super) struct Worker {
     pub(super) was_disconnected: bool,
     /// Its lease ran out at some time.
     pub(super) lapsed: bool,
+    pub(super) started_at: i64,
+    pub(super) empty_since: i64,
+    pub(super) empty_fetches: u32,
     outgoing: Vec<Settlement>,
     want: Option<usize>,
     exchange: Option<Exchange>,
@@ -72,7 +75,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    fn new(engine: Engine) -> Self {
+    fn new(engine: Engine, now: i64) -> Self {
         Self {
             engine,
             is_alive: true,
@@ -94,6 +97,9 @@ impl Worker {
             has_stopped: false,
             was_disconnected: false,
             lapsed: false,
+            started_at: now,
+            empty_since: now,
+            empty_fetches: 0,
             outgoing: Vec::new(),
             want: None,
             exchange: None,
@@ -123,7 +129,7 @@ impl World {
             result_expires: None,
             max_message_bytes: MAX_BYTES,
         };
-        let mut worker = Worker::new(Engine::new(config));
+        let mut worker = Worker::new(Engine::new(config), self.now);
         if let Some(sabotage) = self.options.sabotage {
             worker.engine.sabotage(sabotage);
         }
@@ -270,7 +276,7 @@ impl World {
         for settlement in &exchange.settlements {
             self.apply(worker, settlement, &mut reply.lost);
         }
-        reply.deliveries = self.broker.fetch(worker, exchange.want.unwrap_or(0), self.now);
+        reply.deliveries = self.broker.fetch(worker, exchange.want.unwrap_or(0));
         reply.next_due = self.broker.next_due();
         exchange.reply = Some(reply);
         self.workers[worker].exchange = Some(exchange);
@@ -288,6 +294,7 @@ impl World {
         let count = exchange.settlements.len();
         let settled = Input::Settled { count, lost: reply.lost };
         let delivered = Input::Delivered { deliveries: reply.deliveries.clone(), next_due: reply.next_due };
+        let fetched = reply.deliveries.len();
         // What was fetched stays in transit until the engine has been told of it.
         let in_transit = Reply { deliveries: reply.deliveries, ..Reply::default() };
         self.workers[worker].exchange = Some(Exchange { number, reply: Some(in_transit), ..Exchange::default() });
@@ -296,7 +303,10 @@ impl World {
         }
         self.workers[worker].exchange = None;
         match exchange.want {
-            Some(_) => self.feed(worker, delivered),
+            Some(_) => {
+                self.check_fetched(worker, fetched);
+                self.feed(worker, delivered);
+            }
             None => self.begin_exchange(worker),
         }
     }

@@ -8,7 +8,7 @@ use super::steady::{Micros, Now};
 /// Messages per fetch at most.
 const LARGEST: usize = 256;
 
-/// Pause after a fetch that failed.
+/// Pause after a fetch that failed, or that did not bring what was due.
 const PAUSE: Micros = 100_000;
 
 /// The queues are looked at this often even if nothing rang.
@@ -57,7 +57,8 @@ impl Fetcher {
             _ if count < wanted => Supply::Short,
             _ => Supply::More,
         };
-        self.next_due = next_due;
+        // One that is due and was not brought needs a moment to come into its queue: asking at once would spin.
+        self.next_due = next_due.map(|at| at.max(Timestamp(now.wall.0.saturating_add(PAUSE))));
         self.look_again = Some(Timestamp(now.wall.0.saturating_add(SAFETY_NET)));
     }
 

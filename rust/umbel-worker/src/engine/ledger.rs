@@ -213,6 +213,12 @@ impl Ledger {
 
     fn owe_for(&mut self, job: Option<JobId>, tag: Option<Tag>, disposition: Disposition, brings: Yield) {
         let Yield { publish, results } = brings;
+        #[cfg(feature = "sabotage")]
+        let (publish, results) = match self.sabotage {
+            Some(super::Sabotage::DropFollowUps) => (Vec::new(), results),
+            Some(super::Sabotage::DropResults) => (publish, Vec::new()),
+            _ => (publish, results),
+        };
         if tag.is_none() && publish.is_empty() && results.is_empty() {
             return;
         }
@@ -270,6 +276,10 @@ impl Ledger {
     pub(super) fn disconnect(&mut self) {
         for owed in self.owed.range_mut(..self.given) {
             owed.repeated = true;
+        }
+        #[cfg(feature = "sabotage")]
+        if self.sabotage == Some(super::Sabotage::ForgetUnconfirmed) {
+            self.owed.clear();
         }
         self.given = 0;
         self.disconnected = true;

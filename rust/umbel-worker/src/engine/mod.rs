@@ -69,6 +69,12 @@ pub enum Sabotage {
     AckEarly,
     /// Messages to be requeued are forgotten.
     ForgetRequeue,
+    /// What was not confirmed when a connection broke is not given out again.
+    ForgetUnconfirmed,
+    /// Outcomes are settled without their follow-ups.
+    DropFollowUps,
+    /// Results are not stored with the acknowledgement.
+    DropResults,
 }
 
 /// Decides everything a worker does. Deterministic: the same inputs give the same outputs.
