@@ -48,6 +48,8 @@ class Call:
     reply_to: str | None = None
     correlation_id: str | None = None
     origin: str | None = None
+    #: Life of the message in the broker, seconds; unlike `expires` it is not for the worker.
+    expiration: float | None = None
     replaced_task_nesting: int = 0
     stamped_headers: Any = None
 

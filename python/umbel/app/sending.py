@@ -308,6 +308,8 @@ class Sender:
         }
         if life is not None:
             properties["expiration"] = str(int(life * 1000))
+        if call.expiration is not None:
+            properties["expiration"] = str(int(float(call.expiration) * 1000))
         if call.properties:
             properties.update(call.properties)
         if call.headers:

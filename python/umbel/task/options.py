@@ -102,6 +102,8 @@ class CallOptions(TypedDict, total=False):
     #: Accepted for Celery's sake: connections are the core's business.
     producer: Any
     connection: Any
+    #: Life of the message in the broker, where the broker can do that.
+    expiration: float | None
     #: More message properties.
     message_id: str
     app_id: str

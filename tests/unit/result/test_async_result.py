@@ -1,0 +1,226 @@
+"""Result objects, on the in-process store."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import pickle
+import threading
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from umbel import AsyncResult, EagerResult, Umbel, _current
+from umbel.exceptions import TimeoutError as ResultTimeout
+from umbel.result import allow_join_result, denied_join_result, result_from_tuple
+from umbel.task import Context
+
+
+@pytest.fixture
+def app() -> Iterator[Umbel]:
+    with Umbel("proj", broker=f"memory://{uuid.uuid4()}") as app:
+        yield app
+
+
+@pytest.fixture
+def result(app: Umbel) -> AsyncResult[Any]:
+    return app.AsyncResult(str(uuid.uuid4()))
+
+
+def test_unknown_ids_are_pending(result: AsyncResult[Any]) -> None:
+    assert (result.state, result.status, result.result, result.traceback) == ("PENDING", "PENDING", None, None)
+    assert not (result.ready() or result.successful() or result.failed() or result.exists())
+    assert (result.children, result.date_done, result.name) == (None, None, None)
+
+
+def test_success(app: Umbel, result: AsyncResult[Any]) -> None:
+    app.results.store(result.id, "SUCCESS", 5, children=[[["child", None], None]])
+    assert result.get(timeout=5) == 5
+    assert (result.state, result.info, result.ready(), result.successful()) == ("SUCCESS", 5, True, True)
+    assert result.children == [AsyncResult("child")]
+    assert isinstance(result.date_done, datetime)
+
+
+def test_failure(app: Umbel, result: AsyncResult[Any]) -> None:
+    app.results.store(result.id, "FAILURE", KeyError("missing"), "the text")
+    with pytest.raises(KeyError, match="missing"):
+        result.get(timeout=5)
+    assert repr(result.get(propagate=False)) == "KeyError('missing')"
+    assert (result.failed(), result.traceback) == (True, "the text")
+    with pytest.raises(KeyError):
+        result.maybe_throw()
+
+
+def test_waiting_ends_with_the_record_and_not_before(app: Umbel, result: AsyncResult[Any]) -> None:
+    seen: list[str] = []
+    app.results.store(result.id, "PROGRESS", {"done": 1})
+
+    def on_message(meta: dict[str, Any]) -> None:
+        seen.append(meta["status"])
+        if meta["status"] == "PROGRESS":
+            app.results.store(result.id, "SUCCESS", "done")
+
+    assert result.get(timeout=5, on_message=on_message) == "done"
+    assert seen == ["PROGRESS", "SUCCESS"]
+
+
+def test_state_is_read_again_until_it_is_ready(app: Umbel, result: AsyncResult[Any]) -> None:
+    app.results.store(result.id, "PROGRESS", {"done": 1})
+    assert result.info == {"done": 1}
+    app.results.store(result.id, "SUCCESS", 2)
+    assert result.info == 2
+    app.results.forget([result.id])
+    assert result.info == 2
+    result.forget()
+    assert result.state == "PENDING"
+
+
+def test_timeout_and_intervals(result: AsyncResult[Any]) -> None:
+    with pytest.raises(ResultTimeout, match=result.id):
+        result.get(timeout=0.01)
+    with pytest.raises(result.TimeoutError):
+        result.get(timeout=0)
+    calls: list[int] = []
+    with pytest.raises(ResultTimeout):
+        result.get(timeout=0.03, interval=0.01, on_interval=lambda: calls.append(1))
+    assert calls
+
+
+def test_callback(app: Umbel, result: AsyncResult[Any]) -> None:
+    app.results.store(result.id, "SUCCESS", 5)
+    seen: list[Any] = []
+    result.get(timeout=5, callback=lambda *pair: seen.append(pair))
+    assert seen == [(result.id, 5)]
+
+
+def test_parents_that_failed(app: Umbel) -> None:
+    parent = app.AsyncResult("parent")
+    app.results.store("parent", "FAILURE", ValueError("in the parent"))
+    child = AsyncResult[Any]("child", app=app, parent=parent)
+    with pytest.raises(ValueError, match="in the parent"):
+        child.get(timeout=5)
+    with pytest.raises(ResultTimeout):
+        child.get(timeout=0.01, follow_parents=False)
+
+
+def test_not_inside_a_task(app: Umbel, result: AsyncResult[Any]) -> None:
+    app.results.store(result.id, "SUCCESS", 5)
+    token = _current.push_request(Context(id="x", called_directly=False))
+    try:
+        with pytest.raises(RuntimeError, match="within a task"):
+            result.get(timeout=5)
+        assert result.get(timeout=5, disable_sync_subtasks=False) == 5
+        with allow_join_result():
+            assert result.get(timeout=5) == 5
+    finally:
+        _current.pop_request(token)
+    with denied_join_result(), pytest.raises(RuntimeError):
+        result.get(timeout=5)
+    assert result.get(timeout=5) == 5
+
+
+# --- asyncio
+
+
+def test_await(app: Umbel, result: AsyncResult[Any]) -> None:
+    async def run() -> Any:
+        waiting = asyncio.gather(result, app.AsyncResult(result.id), app.AsyncResult("other"))
+        await asyncio.sleep(0)
+        app.results.store(result.id, "SUCCESS", 5)
+        app.results.store("other", "SUCCESS", 6)
+        return await waiting
+
+    assert asyncio.run(asyncio.wait_for(run(), 10)) == [5, 5, 6]
+
+
+def test_await_what_is_there_already_and_what_failed(app: Umbel, result: AsyncResult[Any]) -> None:
+    app.results.store(result.id, "FAILURE", KeyError("x"))
+
+    async def run() -> Any:
+        with pytest.raises(KeyError):
+            await result
+        return await app.AsyncResult(result.id).aget(timeout=5, propagate=False)
+
+    assert isinstance(asyncio.run(asyncio.wait_for(run(), 10)), KeyError)
+
+
+def test_await_with_a_timeout(app: Umbel, result: AsyncResult[Any]) -> None:
+    async def run() -> None:
+        with pytest.raises(ResultTimeout):
+            await result.aget(timeout=0.01)
+        app.results.store(result.id, "SUCCESS", 5)
+        assert await result.aget(timeout=5) == 5
+
+    asyncio.run(run())
+
+
+def test_two_event_loops(app: Umbel) -> None:
+    ids = [str(uuid.uuid4()) for _ in range(20)]
+    found: dict[int, list[Any]] = {}
+    ready = threading.Barrier(3)
+
+    def wait(number: int) -> None:
+        async def run() -> None:
+            waiting = asyncio.gather(*(app.AsyncResult(task_id) for task_id in ids))
+            await asyncio.sleep(0)
+            await asyncio.get_running_loop().run_in_executor(None, ready.wait)
+            found[number] = await asyncio.wait_for(waiting, 20)
+
+        asyncio.run(run())
+
+    threads = [threading.Thread(target=wait, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    ready.wait()
+    for task_id in ids:
+        app.results.store(task_id, "SUCCESS", task_id)
+    for thread in threads:
+        thread.join()
+    assert found == {0: ids, 1: ids}
+
+
+# --- as values
+
+
+def test_identity(app: Umbel) -> None:
+    one, same, other = app.AsyncResult("a"), app.AsyncResult("a"), app.AsyncResult("b")
+    assert one == same == "a"
+    assert one != other
+    assert len({one, same, other}) == 2
+    assert (str(one), repr(one), one.task_id) == ("a", "<AsyncResult: a>", "a")
+    assert copy.copy(one) == pickle.loads(pickle.dumps(one)) == one
+    with pytest.raises(ValueError, match="task id"):
+        AsyncResult(None)  # type: ignore[arg-type]
+
+
+def test_tuples(app: Umbel) -> None:
+    child = AsyncResult[Any]("c", app=app, parent=app.AsyncResult("p"))
+    assert child.as_tuple() == (("c", (("p", None), None)), None)
+    assert child.as_list() == ["c", "p"]
+    back = result_from_tuple([["c", [["p", None], None]], None], app)
+    assert back == child
+    assert back.parent == child.parent
+    assert result_from_tuple("c", app) == result_from_tuple(child, app) == child
+    assert result_from_tuple(["c", None], app) == child
+
+
+def test_eager_results() -> None:
+    fine = EagerResult[int]("i", 5, "SUCCESS", name="t")
+    assert (fine.get(), fine.ready(), fine.state, fine.result, fine.name) == (5, True, "SUCCESS", 5, "t")
+    failed = EagerResult[int]("i", KeyError("x"), "FAILURE", "text")
+    with pytest.raises(KeyError):
+        failed.get()
+    assert isinstance(failed.get(propagate=False), KeyError)
+    assert failed.traceback == "text"
+    assert copy.copy(fine).get() == 5
+    assert repr(fine) == "<EagerResult: i>"
+
+    async def run() -> int:
+        return await fine
+
+    assert asyncio.run(run()) == 5
+    fine.revoke()
+    assert fine.state == "REVOKED"

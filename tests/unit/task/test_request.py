@@ -1,0 +1,88 @@
+"""The request."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from umbel.task import Context, Task
+
+celery_task = pytest.importorskip("celery.app.task", reason="the peer of the comparison")
+
+HEADERS: dict[str, Any] = {"lang": "py", "task": "t", "id": "i", "retries": 2, "timelimit": [9, 8], "parent_id": "p"}
+
+
+def of_job(headers: dict[str, Any], **properties: Any) -> Context:
+    job: Any = SimpleNamespace(
+        headers=headers,
+        properties={"reply_to": "r", "correlation_id": "c", **properties},
+        delivery_info={"exchange": "", "routing_key": "celery", "priority": 0, "redelivered": False},
+    )
+    return Context.of_job(job, dict(headers), [1], {"k": 2}, "node")
+
+
+def test_every_field_of_celery_is_there() -> None:
+    missing = [name for name in vars(celery_task.Context) if not name.startswith("_") and not hasattr(Context(), name)]
+    assert not missing
+
+
+def test_fields_of_a_message() -> None:
+    request = of_job(HEADERS)
+    assert (request.id, request.task, request.retries, request.parent_id, request.root_id) == ("i", "t", 2, "p", None)
+    assert (request.args, request.kwargs, request.hostname) == ([1], {"k": 2}, "node")
+    assert (request.reply_to, request.correlation_id) == ("r", "c")
+    assert (request.time_limit, request.soft_time_limit) == (9, 8)
+    assert request.delivery_info["routing_key"] == "celery"
+    assert request.headers is None
+    assert (request.called_directly, request.is_eager) == (False, False)
+    assert request.get("retries") == 2
+    assert request.get("nonsense", "default") == "default"
+
+
+def test_custom_headers() -> None:
+    request = of_job({**HEADERS, "x-trace": "abc", "tenant": 1})
+    assert request.headers == {"x-trace": "abc", "tenant": 1}
+    assert request.tenant == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["reported", "link", "job", "headers", "called_directly", "callbacks", "_children"])
+def test_a_custom_header_replaces_nothing_else(name: str) -> None:
+    plain, request = of_job(HEADERS), of_job({**HEADERS, name: "evil"})
+    if name not in ("headers", "job"):
+        assert getattr(request, name) == getattr(plain, name)
+    assert request.job is not None
+    assert request.job != "evil"
+    assert request.headers == {name: "evil"}
+
+
+def test_sending_it_again() -> None:
+    options = of_job({**HEADERS, "x-death": [1], "redelivered": True, "x-trace": "abc"}).as_execution_options()
+    assert options["headers"] == {"x-trace": "abc"}
+    assert (options["task_id"], options["time_limit"], options["soft_time_limit"]) == ("i", 9, 8)
+    stamped = of_job({**HEADERS, "stamped_headers": ["a"], "stamps": {"a": 1, "b": 2}}).as_execution_options()
+    assert (stamped["stamped_headers"], stamped["a"], "b" in stamped) == (["a"], 1, False)
+
+
+def test_a_task_that_does_not_run_has_an_empty_request() -> None:
+    task: Task[..., Any] = Task()
+    assert (task.request.id, task.request.called_directly, task.request.delivery_info) == (None, True, None)
+    task.push_request(id="x", args=(1,))
+    assert task.request.id == "x"
+    task.push_request(id="y")
+    assert task.request.id == "y"
+    task.pop_request()
+    assert task.request.id == "x"
+    task.pop_request()
+    assert task.request.id is None
+
+
+def test_fields_can_be_changed() -> None:
+    request = Context({"id": "x"}, args=(1,))
+    request.update(id="y")
+    assert (request.id, request.args) == ("y", (1,))
+    assert "'id': 'y'" in repr(request)
+    request.clear()
+    assert request.id is None
+    assert request.children == []
