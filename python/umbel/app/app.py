@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
 from umbel import _current, _native
@@ -336,7 +338,7 @@ class Umbel:
             self.results.store(task_id, state or "", meta, request=request)
             return
         record = self.results.format.write(task_id, state or "", meta, request=request)
-        request.link.started(request.job, record, self.results.format.expires_for(state or ""))
+        request.link.started(request.job, record, self.results.format.expires_for(state or ""), state=state or "")
 
     @property
     def queues(self) -> Queues:
@@ -347,6 +349,20 @@ class Umbel:
         """What a worker in this process consumes from (`-Q`)."""
         if queues:
             self.sender.queues.select(queues.split(",") if isinstance(queues, str) else queues)
+
+    # --- command line
+
+    def start(self, argv: Sequence[str] | None = None) -> int:
+        """Runs the command line for this application and returns the exit status; `argv` without the program's name."""
+        status: int = import_module("umbel.cli").main(argv, app=self)
+        return status
+
+    def worker_main(self, argv: Sequence[str] | None = None) -> int:
+        """Runs a worker: `app.worker_main(["worker", "--loglevel=INFO"])`. Raises ValueError without `worker`."""
+        arguments = list(sys.argv[1:] if argv is None else argv)
+        if "worker" not in arguments:
+            raise ValueError("worker_main() needs 'worker' among its arguments; app.start() runs other commands")
+        return self.start(arguments)
 
     # --- life
 

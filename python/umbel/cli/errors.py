@@ -66,6 +66,4 @@ def _usage_hint(error: click.UsageError) -> str:
     context = error.ctx
     if context is None:
         return ""
-    if isinstance(error, click.NoSuchOption) and error.possibilities:
-        return f"Did you mean {', '.join(sorted(error.possibilities))}? See {context.command_path} --help"
     return f"See {context.command_path} --help"

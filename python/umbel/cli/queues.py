@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from umbel.cli.context import CliContext, UmbelCommand, pass_cli
@@ -26,7 +27,7 @@ def queues(cli: CliContext, /, names: tuple[str, ...]) -> int:
     """Show how many messages wait in each queue. Those that workers hold are not counted."""
     app = cli.app()
     chosen = consumed_queues(queues_from_conf(app.conf), names)
-    table = Table(title=f"Queues on {hide_password(str(app.conf.broker_url))}", title_justify="left")
+    table = Table(title=f"Queues on {hide_password(str(app.conf.broker_url))}", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("queue")
     table.add_column("waiting", justify="right")
     for queue in chosen:

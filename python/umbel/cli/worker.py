@@ -10,6 +10,8 @@ import click
 from umbel.cli.context import CliContext, UmbelCommand, pass_cli
 from umbel.exceptions import ImproperlyConfigured
 
+AT_LEAST_ONE = click.IntRange(min=1)
+POSITIVE = click.FloatRange(min=0, min_open=True)
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 
@@ -20,28 +22,42 @@ def split_names(_ctx: click.Context, _param: click.Parameter, value: str | None)
 
 @click.command(cls=UmbelCommand)
 @click.option("-n", "--hostname", metavar="NAME", help="Node name: w1, w1@%h (%h host, %n its first part, %d domain).")
-@click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Tasks run at once [the CPUs it may use].")
+@click.option("-c", "--concurrency", type=AT_LEAST_ONE, metavar="N", help="Tasks run at once [usable CPUs].")
 @click.option(
     "-P", "--pool", type=click.Choice(["prefork", "threads", "solo", "processes"]), help="How tasks run [prefork]."
 )
 @click.option("-Q", "--queues", metavar="NAMES", callback=split_names, help="Queues to consume [all of the app's].")
 @click.option("-X", "--exclude-queues", metavar="NAMES", callback=split_names, help="Queues not to consume.")
-@click.option("-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), default="WARNING", show_default=True)
+@click.option(
+    "-l",
+    "--loglevel",
+    type=click.Choice(LEVELS, case_sensitive=False),
+    metavar="LEVEL",
+    default="WARNING",
+    help="debug, info, warning, error or critical [warning].",
+)
 @click.option("-f", "--logfile", metavar="FILE", help="Log there instead of stderr; %n is the node's name.")
 @click.option("--pidfile", metavar="FILE", help="Write the process id there.")
 @click.option("-D", "--detach", is_flag=True, help="Run in the background.")
-@click.option("--time-limit", type=click.FloatRange(min=0, min_open=True), help="Kill tasks after SECONDS.")
-@click.option("--soft-time-limit", type=click.FloatRange(min=0, min_open=True), help="Interrupt tasks after SECONDS.")
+@click.option("--time-limit", type=POSITIVE, metavar="SECONDS", help="Kill tasks after this time.")
+@click.option("--soft-time-limit", type=POSITIVE, metavar="SECONDS", help="Interrupt tasks after this time.")
 @click.option(
-    "--max-tasks-per-child", "--maxtasksperchild", type=click.IntRange(min=1), help="Replace a child after N tasks."
+    "--max-tasks-per-child",
+    "--maxtasksperchild",
+    type=AT_LEAST_ONE,
+    metavar="N",
+    help="Replace a child after N tasks.",
 )
 @click.option(
     "--max-memory-per-child",
     "--maxmemperchild",
-    type=click.IntRange(min=1),
-    help="Replace a child that holds more KiB after a task.",
+    type=AT_LEAST_ONE,
+    metavar="KIB",
+    help="Replace a child that holds more memory after a task.",
 )
-@click.option("--prefetch-multiplier", type=click.IntRange(min=0), help="Messages held per slot [follows task time].")
+@click.option(
+    "--prefetch-multiplier", type=click.IntRange(min=0), metavar="N", help="Messages held per slot [automatic]."
+)
 @click.option("--purge", "--discard", is_flag=True, help="Erase all waiting messages first.")
 @click.option("-O", "--optimization", type=click.Choice(["default", "fair"]), hidden=True)
 @click.option("-E", "--task-events", "--events", is_flag=True, hidden=True)
