@@ -135,7 +135,7 @@ class Sender:
     def _run_eagerly(self, plan: Plan, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult[Any]:
         encoding = self._encoding(plan, Call({**plan.defaults, **options}))
         # Through the serializer, so that a task sees what it would see in a worker.
-        data = encoding.encode((tuple(args or ()), dict(kwargs or {})))
+        data = _written(encoding, plan.name, (tuple(args or ()), dict(kwargs or {})))
         accept = accepted([encoding.content_type])
         args, kwargs = loads(data, encoding.content_type, encoding.content_encoding, accept)
         with denied_join_result():
@@ -231,10 +231,7 @@ class Sender:
                 priority = (parent.delivery_info or {}).get("priority")
         body = (args, kwargs, _EMBED)
         encoding = plan.encoding
-        try:
-            data = encoding.encode(body)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise _encode_error(plan.name, encoding.content_type, error) from error
+        data = _written(encoding, plan.name, body)
         message: MessageDict = {
             "headers": headers,
             "body": data,
@@ -331,10 +328,7 @@ class Sender:
         ignore_result: bool | None,
     ) -> Prepared:
         encoding = plan.encoding if call is plan.call else self._encoding(plan, call, destination)
-        try:
-            data = encoding.encode(body)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise _encode_error(plan.name, encoding.content_type, error) from error
+        data = _written(encoding, plan.name, body)
         compression = call.compression or destination.options.get("compression")
         if compression:
             data, headers["compression"] = _compress(data, compression, plan.name)
@@ -409,8 +403,11 @@ def _timeout(policy: Mapping[str, Any], conf: Any) -> float:
     return float(conf.broker_connection_timeout or 4) * (int(attempts) + 1) + pauses
 
 
-def _encode_error(name: str, content_type: str, error: Exception) -> EncodeError:
-    return EncodeError(f"Arguments of task {name} cannot be written as {content_type}: {error}")
+def _written(encoding: Encoding, name: str, body: Any) -> bytes:
+    try:
+        return encoding.encode(body)
+    except (TypeError, ValueError, RecursionError, EncodeError) as error:
+        raise EncodeError(f"Arguments of task {name} cannot be written as {encoding.content_type}: {error}") from error
 
 
 def _compress(data: bytes, method: str, name: str) -> tuple[bytes, str]:

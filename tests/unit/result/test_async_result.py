@@ -32,7 +32,7 @@ def result(app: Umbel) -> AsyncResult[Any]:
 
 def test_unknown_ids_are_pending(result: AsyncResult[Any]) -> None:
     assert (result.state, result.status, result.result, result.traceback) == ("PENDING", "PENDING", None, None)
-    assert not (result.ready() or result.successful() or result.failed() or result.exists())
+    assert [result.ready(), result.successful(), result.failed(), result.exists()] == [False] * 4
     assert (result.children, result.date_done, result.name) == (None, None, None)
 
 

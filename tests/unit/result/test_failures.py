@@ -68,10 +68,9 @@ def test_what_cannot_be_rebuilt_becomes_its_nearest_base() -> None:
 
 
 def test_the_traceback_stays() -> None:
-    try:
+    with pytest.raises(KeywordOnly) as caught:
         raise KeywordOnly(code=1)
-    except KeywordOnly as error:
-        assert portable(error).__traceback__ is error.__traceback__
+    assert portable(caught.value).__traceback__ is caught.value.__traceback__
 
 
 @pytest.mark.parametrize(
