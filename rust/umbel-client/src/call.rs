@@ -36,6 +36,11 @@ impl<'a> Call<'a> {
         Self { pulse: Some(pulse), ..Self::new(timeout) }
     }
 
+    /// When it began.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
     /// When it must end; `None` never.
     pub fn deadline(&self) -> Option<Instant> {
         self.timeout.and_then(|timeout| self.started.checked_add(timeout))

@@ -17,7 +17,7 @@ use crate::waiter::Waiter;
 pub struct ClientOptions {
     /// Pauses between tries.
     pub retry: RetryPolicy,
-    /// How long the result store may be out of reach before waits for results fail.
+    /// How long the result store may be out of reach during a wait for a result before that fails.
     pub patience: Duration,
 }
 
@@ -93,7 +93,8 @@ impl Client {
     fn results(&self) -> Result<&Results> {
         self.results.as_ref().ok_or_else(|| BrokerError::Config {
             setting: "result_backend".to_owned(),
-            detail: "results are not stored: set it to the URL of a result store, or call tasks with ignore_result".to_owned(),
+            detail: "results are not stored: set it to the URL of a result store, or call tasks with ignore_result"
+                .to_owned(),
         })
     }
 }

@@ -120,6 +120,11 @@ impl CombiningPublisher {
         self.bindings.with(call, |publisher| publisher.bind(queue, destination, kind))
     }
 
+    /// Callers whose messages wait for the batch that is on its way.
+    pub fn waiting(&self) -> usize {
+        self.queue.lock().waiting.len()
+    }
+
     /// Closes connections that are not in use.
     pub fn close(&self) {
         let former = self.queue.lock().connection.take();
@@ -178,7 +183,8 @@ impl CombiningPublisher {
                 ticket.set(Turn::Lead);
                 return self.leave(queue, ticket, error.into());
             }
-            if let Err(interrupted) = MutexGuard::unlocked(&mut queue, || call.pause(pause).and_then(|()| call.pulse())) {
+            if let Err(interrupted) = MutexGuard::unlocked(&mut queue, || call.pause(pause).and_then(|()| call.pulse()))
+            {
                 ticket.set(Turn::Lead);
                 return self.leave(queue, ticket, interrupted);
             }

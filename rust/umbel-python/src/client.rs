@@ -175,7 +175,8 @@ impl Client {
 
     #[pyo3(signature = (offset = 0, limit = 100))]
     fn dead_letters<'py>(&self, py: Python<'py>, offset: usize, limit: usize) -> PyResult<Bound<'py, PyList>> {
-        let letters = self.call(py, |state, call| state.admin().with(call, |admin| admin.dead_letters(offset, limit)))?;
+        let letters =
+            self.call(py, |state, call| state.admin().with(call, |admin| admin.dead_letters(offset, limit)))?;
         let list = PyList::empty(py);
         for letter in &letters {
             list.append(message::dead_letter_dict(py, letter)?)?;

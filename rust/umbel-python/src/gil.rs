@@ -46,7 +46,9 @@ pub(crate) fn check_signals() -> PyResult<()> {
 /// for ever.
 pub(crate) fn seconds(timeout: Option<f64>) -> PyResult<Option<Duration>> {
     match timeout {
-        Some(seconds) if seconds.is_nan() => Err(PyValueError::new_err("a timeout must be a number of seconds, not NaN")),
+        Some(seconds) if seconds.is_nan() => {
+            Err(PyValueError::new_err("a timeout must be a number of seconds, not NaN"))
+        }
         Some(seconds) => Ok(Duration::try_from_secs_f64(seconds.max(0.0)).ok()),
         None => Ok(None),
     }

@@ -127,9 +127,7 @@ impl Job {
     /// Decompressed (unless `compression` says otherwise), still serialized.
     #[getter]
     fn body<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let body = self
-            .body
-            .get_or_try_init(py, || self.unpacked().map(|body| PyBytes::new(py, &body).unbind()))?;
+        let body = self.body.get_or_try_init(py, || self.unpacked().map(|body| PyBytes::new(py, &body).unbind()))?;
         Ok(body.bind(py).clone())
     }
 
@@ -213,11 +211,7 @@ fn from_map<'py>(body: &Bound<'py, PyDict>) -> PyResult<Parts<'py>> {
     checked(args, kwargs, embed.into_any())
 }
 
-fn checked<'py>(
-    args: Bound<'py, PyAny>,
-    kwargs: Bound<'py, PyAny>,
-    embed: Bound<'py, PyAny>,
-) -> PyResult<Parts<'py>> {
+fn checked<'py>(args: Bound<'py, PyAny>, kwargs: Bound<'py, PyAny>, embed: Bound<'py, PyAny>) -> PyResult<Parts<'py>> {
     let wrong = if !args.is_exact_instance_of::<PyList>() {
         "args is no list"
     } else if !kwargs.is_exact_instance_of::<PyDict>() {

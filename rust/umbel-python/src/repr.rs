@@ -8,9 +8,7 @@ use std::collections::HashSet;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{
-    PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyRange, PySet, PyString, PyTuple, PyType,
-};
+use pyo3::types::{PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyRange, PySet, PyString, PyTuple, PyType};
 use pyo3::{Bound, intern};
 
 const MAX_LENGTH: isize = 1024;
@@ -132,11 +130,8 @@ impl Printer {
             self.put(&format!("{name}()"));
             return Ok(());
         }
-        let (start, end) = if set.is_exact_instance_of::<PySet>() {
-            ("{".to_owned(), "}")
-        } else {
-            (format!("{name}({{"), "})")
-        };
+        let (start, end) =
+            if set.is_exact_instance_of::<PySet>() { ("{".to_owned(), "}") } else { (format!("{name}({{"), "})") };
         self.nested(set, &start, end, |printer| printer.items(set))
     }
 

@@ -114,18 +114,21 @@ impl Hub {
         (Some(record.as_slice()) != seen).then(|| Arc::clone(record))
     }
 
-    /// The store's error if waits should fail: it refuses, or has been out of reach for `patience`.
-    pub(super) fn trouble(&self, patience: Duration) -> Option<BrokerError> {
+    /// The store's error if a wait that began at `start` should fail: it refuses, or has been out of reach for
+    /// `patience` of that time.
+    pub(super) fn trouble(&self, patience: Duration, start: Option<Instant>) -> Option<BrokerError> {
         if self.failure.is_some() {
             return self.failure.clone();
         }
-        self.lost.as_ref().filter(|(since, _)| since.elapsed() >= patience).map(|(_, error)| error.clone())
+        let (since, error) = self.lost.as_ref()?;
+        let since = start.map_or(*since, |start| start.max(*since));
+        (since.elapsed() >= patience).then(|| error.clone())
     }
 
     pub(super) fn drain(&mut self, patience: Duration) -> Result<Vec<(String, Record)>> {
         self.silence();
         if self.tell
-            && let Some(error) = self.trouble(patience)
+            && let Some(error) = self.trouble(patience, None)
         {
             self.tell = false;
             return Err(error);

@@ -34,14 +34,14 @@ pub struct Waiter {
 struct Shared {
     backend: Arc<dyn Backend>,
     policy: RetryPolicy,
-    /// How long the store may be out of reach before waits fail.
+    /// How long the store may be out of reach during a wait before it fails.
     patience: Duration,
     hub: Mutex<Hub>,
 }
 
 impl Waiter {
-    /// Waits on `backend`; connects at the first wait. While the store cannot be reached waits go on, up to
-    /// `patience` from when it was lost.
+    /// Waits on `backend`; connects at the first wait. While the store cannot be reached a wait goes on for up to
+    /// `patience`.
     pub fn new(backend: Arc<dyn Backend>, policy: RetryPolicy, patience: Duration) -> Self {
         Self { shared: Arc::new(Shared { backend, policy, patience, hub: Mutex::new(Hub::default()) }) }
     }
@@ -64,7 +64,8 @@ impl Waiter {
                 break Ok(Some(record));
             }
             let late = call.is_late();
-            if let Some(error) = hub.trouble(if late { Duration::ZERO } else { self.shared.patience }) {
+            let patience = if late { Duration::ZERO } else { self.shared.patience };
+            if let Some(error) = hub.trouble(patience, Some(call.started())) {
                 break Err(error.into());
             }
             if late {
@@ -94,8 +95,11 @@ impl Waiter {
         self.shared.hub.lock().unwatch(task_id);
     }
 
-    /// The latest record of each watched id that has a new one since the last call. An error of the store that no
-    /// reconnecting helps is returned once; what is watched stays watched, and is listened for again at the next
+    /// The latest record of each watched id that has a new one since the last call.
+    ///
+    /// # Errors
+    /// The store's error, after each failed attempt to reach it once it has been away for longer than the patience;
+    /// once if it refuses. What is watched stays watched, and after a refusal is listened for again at the next
     /// [`Waiter::watch`] or [`Waiter::wait`].
     pub fn drain(&self) -> Result<Vec<(String, Record)>> {
         self.shared.hub.lock().drain(self.shared.patience)
@@ -114,9 +118,8 @@ impl Waiter {
     fn ensure_listening(&self, hub: &mut Hub) -> Result<()> {
         if hub.start() {
             let shared = Arc::clone(&self.shared);
-            let started = std::thread::Builder::new()
-                .name("umbel-results".to_owned())
-                .spawn(move || listening::run(&shared));
+            let started =
+                std::thread::Builder::new().name("umbel-results".to_owned()).spawn(move || listening::run(&shared));
             if let Err(error) = started {
                 hub.stopped(None);
                 let url = self.shared.backend.display_url();
