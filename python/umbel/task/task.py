@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Task"]
 
 P = ParamSpec("P")
-R = TypeVar("R")
+# Covariant, so that a task of an `async def` (whose type checkers have several names for) is one of a coroutine.
+R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 
 #: Attributes a message does not depend on; all others make the sender look again.
