@@ -56,6 +56,14 @@ def _child_gone(_kind: str, child: int, pid: int | None, how: str, running: list
     logger.log(logging.WARNING if running else logging.DEBUG, "Child %d (pid %s): %s%s", child, pid, how, tasks)
 
 
+def _refused(_kind: str, _name: str, task_id: str, error: str) -> None:
+    logger.error("What task %s brought was not taken and is lost: %s", task_id or "?", error)
+
+
+def _failed(_kind: str, error: str) -> None:
+    logger.critical("The engine broke, and the worker ends: %s", error)
+
+
 def _unknown(*notice: Any) -> None:
     logger.debug("%s", notice)
 
@@ -67,6 +75,8 @@ _LINES: dict[str, Callable[..., None]] = {
     "dead": _dead,
     "requeued": _requeued,
     "limit": _limit,
+    "refused": _refused,
+    "failed": _failed,
     "connected": _connected,
     "disconnected": _disconnected,
     "child-gone": _child_gone,
