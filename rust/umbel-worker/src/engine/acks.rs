@@ -8,9 +8,11 @@ use super::job::Verdict;
 /// Back to the front of its queue through no fault of its own.
 pub(super) const RETURNED: Disposition = Disposition::Requeue { front: true, failed: false };
 
-/// The end of a job that ran to its end. With early acks the message was done with when it started.
-pub(super) fn after_run(verdict: Verdict, options: &TaskOptions) -> Disposition {
-    if !options.acks_late {
+/// The end of a job that ran to its end. With early acks the message was done with when it started; one that was
+/// rejected before that (its body could not be decoded) is still there to be kept.
+pub(super) fn after_run(verdict: Verdict, started: bool, options: &TaskOptions) -> Disposition {
+    let rejected_unstarted = matches!(verdict, Verdict::Reject(_)) && !started;
+    if !options.acks_late && !rejected_unstarted {
         return Disposition::Ack;
     }
     match verdict {
@@ -75,12 +77,18 @@ mod tests {
     #[test]
     fn early_acks_are_final() {
         for verdict in [Verdict::Success, Verdict::Failure, Verdict::Retry, Verdict::Requeue, rejected()] {
-            assert_eq!(after_run(verdict, &options(false)), Disposition::Ack);
+            assert_eq!(after_run(verdict, true, &options(false)), Disposition::Ack);
         }
         for loss in [Loss::TimeLimit, Loss::Ours, Loss::Died] {
             assert_eq!(after_loss(loss, false, &options(false)), None);
             assert_eq!(after_loss(loss, true, &options(true)), None);
         }
+    }
+
+    #[test]
+    fn what_was_rejected_before_it_started_is_kept_even_with_early_acks() {
+        assert!(matches!(after_run(rejected(), false, &options(false)), Disposition::Dead(_)));
+        assert_eq!(after_run(Verdict::Success, false, &options(false)), Disposition::Ack);
     }
 
     #[test]
@@ -93,11 +101,15 @@ mod tests {
             (Verdict::Ignored, Disposition::Ack),
             (Verdict::Requeue, back),
         ] {
-            assert_eq!(after_run(verdict.clone(), &options(true)), expected, "{verdict:?}");
+            assert_eq!(after_run(verdict.clone(), true, &options(true)), expected, "{verdict:?}");
         }
-        assert!(matches!(after_run(rejected(), &options(true)), Disposition::Dead(reason) if reason.detail == "no"));
+        assert!(
+            matches!(after_run(rejected(), true, &options(true)), Disposition::Dead(reason) if reason.detail == "no")
+        );
         let strict = TaskOptions { acks_on_failure: false, ..options(true) };
-        assert!(matches!(after_run(Verdict::Failure, &strict), Disposition::Dead(reason) if reason.kind == "rejected"));
+        assert!(
+            matches!(after_run(Verdict::Failure, true, &strict), Disposition::Dead(reason) if reason.kind == "rejected")
+        );
     }
 
     #[test]

@@ -31,15 +31,17 @@ enum Supply {
 pub(super) struct Fetcher {
     supply: Supply,
     outstanding: Option<usize>,
+    more_came: bool,
     not_before: Option<Micros>,
     next_due: Option<Timestamp>,
     look_again: Option<Timestamp>,
 }
 
 impl Fetcher {
-    /// There may be messages.
+    /// There may be messages. Said during a fetch, it may be about messages the fetch has missed.
     pub(super) fn more(&mut self) {
         self.supply = Supply::More;
+        self.more_came = self.outstanding.is_some();
     }
 
     /// A message was done with, which makes room.
@@ -52,7 +54,9 @@ impl Fetcher {
     /// A fetch was answered.
     pub(super) fn delivered(&mut self, count: usize, next_due: Option<Timestamp>, now: Now) {
         let wanted = self.outstanding.take().unwrap_or(usize::MAX);
+        let more_came = std::mem::take(&mut self.more_came);
         self.supply = match count {
+            _ if more_came => Supply::More,
             0 => Supply::Empty,
             _ if count < wanted => Supply::Short,
             _ => Supply::More,

@@ -132,7 +132,7 @@ impl<'a> Intake<'a> {
             headers.task
         );
         let stores = headers.ignore_result != Some(true);
-        let record = stores.then(|| records::not_registered(headers, self.config.result_expires, now));
+        let record = stores.then(|| records::not_registered(headers, self.config.result_expires, now)).flatten();
         Box::new(Refusal { record, ..*Refusal::of(headers, "unknown-task", detail) })
     }
 

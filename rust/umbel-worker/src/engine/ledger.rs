@@ -322,7 +322,7 @@ impl Ledger {
     fn sabotaged(&self, disposition: &Disposition) -> bool {
         match self.sabotage {
             Some(super::Sabotage::ForgetRequeue) => matches!(disposition, Disposition::Requeue { .. }),
-            Some(super::Sabotage::DropEntry) => self.next_id % 7 == 0,
+            Some(super::Sabotage::DropEntry) => self.next_id.is_multiple_of(7),
             _ => false,
         }
     }

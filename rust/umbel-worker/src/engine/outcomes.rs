@@ -77,7 +77,8 @@ impl Engine {
         let Outcome { job, verdict, result, publish } = outcome;
         let Some(held) = self.ledger.get(job) else { return };
         let requeued = verdict == Verdict::Requeue;
-        let disposition = after_run(verdict, &held.facts.task.options);
+        let started = matches!(held.place, Place::Running(_));
+        let disposition = after_run(verdict, started, &held.facts.task.options);
         if held.claim != Claim::Lost {
             self.announce(job, &disposition, if requeued { "the task asked for it" } else { "" }, out);
         }

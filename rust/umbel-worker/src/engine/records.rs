@@ -2,57 +2,46 @@
 
 use std::time::Duration;
 
-use umbel_protocol::{ResultWrite, TaskHeaders, Timestamp, Zone, iso8601};
+use umbel_protocol::content::Serializer;
+use umbel_protocol::result::{ExceptionRecord, Record};
+use umbel_protocol::{ResultWrite, TaskHeaders, Timestamp, Zone};
 
 use super::intake::Facts;
 
-/// The module whose exceptions Celery clients catch for lost workers and time limits.
-const BILLIARD: &str = "billiard.exceptions";
-
-const CELERY: &str = "celery.exceptions";
-
 /// An expired task.
 pub(super) fn expired(facts: &Facts, expires: Option<Duration>, now: Timestamp) -> Option<ResultWrite> {
-    facts
-        .stores_failures()
-        .then(|| record(&facts.headers, "REVOKED", ("TaskRevokedError", CELERY), "\"expired\"", expires, now))
+    let exception = ExceptionRecord::task_revoked("expired");
+    facts.stores_failures().then(|| write(&facts.headers, "REVOKED", &exception, expires, now)).flatten()
 }
 
 /// A task nobody knows.
-pub(super) fn not_registered(headers: &TaskHeaders, expires: Option<Duration>, now: Timestamp) -> ResultWrite {
-    record(headers, "FAILURE", ("NotRegistered", CELERY), &format!("{:?}", headers.task), expires, now)
+pub(super) fn not_registered(headers: &TaskHeaders, expires: Option<Duration>, now: Timestamp) -> Option<ResultWrite> {
+    write(headers, "FAILURE", &ExceptionRecord::not_registered(&headers.task), expires, now)
 }
 
 /// A task whose child died.
 pub(super) fn worker_lost(facts: &Facts, how: &str, expires: Option<Duration>, now: Timestamp) -> Option<ResultWrite> {
-    facts.stores_failures().then(|| {
-        let text = format!("Worker exited prematurely: {how}.");
-        record(&facts.headers, "FAILURE", ("WorkerLostError", BILLIARD), &format!("{text:?}"), expires, now)
-    })
+    let exception = ExceptionRecord::worker_lost(format!("Worker exited prematurely: {how}"));
+    facts.stores_failures().then(|| write(&facts.headers, "FAILURE", &exception, expires, now)).flatten()
 }
 
 /// A task killed at its hard time limit.
 pub(super) fn time_limit_exceeded(facts: &Facts, expires: Option<Duration>, now: Timestamp) -> Option<ResultWrite> {
-    facts.stores_failures().then(|| {
-        let seconds = facts.time_limit.unwrap_or_default().as_secs_f64();
-        record(&facts.headers, "FAILURE", ("TimeLimitExceeded", BILLIARD), &format!("{seconds}"), expires, now)
-    })
+    let exception = ExceptionRecord::time_limit_exceeded(facts.time_limit.unwrap_or_default());
+    facts.stores_failures().then(|| write(&facts.headers, "FAILURE", &exception, expires, now)).flatten()
 }
 
-fn record(
+/// `None` is for what cannot be: a record of text and numbers that JSON does not take.
+fn write(
     headers: &TaskHeaders,
     state: &str,
-    (exception, module): (&str, &str),
-    argument: &str,
+    exception: &ExceptionRecord,
     expires: Option<Duration>,
     now: Timestamp,
-) -> ResultWrite {
-    let done = iso8601::format(now, &Zone::UTC);
-    let text = format!(
-        "{{\"status\": \"{state}\", \"result\": {{\"exc_type\": \"{exception}\", \"exc_message\": [{argument}], \
-         \"exc_module\": \"{module}\"}}, \"traceback\": null, \"children\": [], \"date_done\": \"{done}\", \
-         \"task_id\": {:?}}}",
-        headers.id
-    );
-    ResultWrite { task_id: headers.id.clone(), state: state.into(), record: text.into_bytes(), expires }
+) -> Option<ResultWrite> {
+    let mut record = Record::of_exception(&headers.id, state, exception, now, &Zone::UTC);
+    record.group_id.clone_from(&headers.group);
+    record.parent_id.clone_from(&headers.parent_id);
+    let record = record.encode(Serializer::Json).ok()?;
+    Some(ResultWrite { task_id: headers.id.clone(), state: state.to_owned(), record, expires })
 }

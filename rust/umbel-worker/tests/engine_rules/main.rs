@@ -2,5 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing may panic")]
 
+mod acks;
 mod bench;
+mod children;
+mod connection;
+mod dispatch;
+mod fetch;
+mod intake;
+mod limits;
 mod plain;
+mod shutdown;
+mod surplus;
+mod timer;
