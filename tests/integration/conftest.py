@@ -57,14 +57,6 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture
-def process_stack(stack: Stack) -> Stack:
-    """Only where tasks run in processes."""
-    if stack.worker is None:
-        pytest.skip("tasks in threads cannot be killed")
-    return stack
-
-
-@pytest.fixture
 def app(stack: Stack) -> Umbel:
     """The client's side."""
     return stack.app

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from apps.basic import OwnError, notes
-from servers.stack import PATIENCE, Stack
+from servers.stack import PATIENCE, Stack, in_processes
 from servers.worker_process import wait_until
 
 from umbel import Umbel, states
@@ -257,10 +257,11 @@ def test_autoretry_ends_in_its_error(app: Umbel, tmp_path: Path) -> None:
         app.tasks["basic.auto"].delay(str(tmp_path / "notes"), 99).get(timeout=PATIENCE)
 
 
-def test_closed_streams_do_no_harm(process_stack: Stack) -> None:
-    app = process_stack.app
+@in_processes
+def test_closed_streams_do_no_harm(stack: Stack) -> None:
+    app = stack.app
     assert app.tasks["basic.close_streams"].delay().get(timeout=PATIENCE) == "closed"
     results = [app.tasks["basic.log"].delay("after") for _ in range(4)]
     assert [result.get(timeout=PATIENCE) for result in results] == [None] * 4
-    assert process_stack.worker is not None
-    process_stack.worker.wait_for(r"basic\.close_streams\[[-0-9a-f]+\]: streams are closed")
+    assert stack.worker is not None
+    stack.worker.wait_for(r"basic\.close_streams\[[-0-9a-f]+\]: streams are closed")

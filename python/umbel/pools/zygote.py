@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +128,7 @@ class Zygote:
             return
         # Buffered text would be written by the child as well.
         flush_standard_streams()
-        pid = os.fork()
+        pid = _fork()
         if pid == 0:
             self._become_child(number, link_fd)
         os.close(link_fd)
@@ -151,6 +152,13 @@ class Zygote:
             if reaped:
                 number = self._children.pop(pid)
                 self._channel.send({"event": "exited", "child": number, "pid": pid, "status": status})
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Python warns of threads it does not know; those of extensions that matter here survive forks by design.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def running_threads() -> list[str]:

@@ -64,6 +64,8 @@ class Worker:
         self.options = options or WorkerOptions(**keywords)
         #: Set once the broker has been reached.
         self.ready = threading.Event()
+        #: Set when it has ended.
+        self.stopped = threading.Event()
         self._app = app
         self._app_path = app_path
         self._inbox = SignalInbox()
@@ -90,6 +92,7 @@ class Worker:
                 pidfile = PidFile(expand_path(self.options.pidfile, self.hostname))
                 pidfile.acquire()
                 stack.callback(pidfile.release)
+            stack.callback(self.stopped.set)
             stack.callback(self._inbox.close)
             status = self._run(signals)
         if self._restart:
