@@ -298,8 +298,8 @@ class Umbel:
             backend = None if conf.result_backend in _NO_RESULTS else conf.result_backend
             options = {
                 "publish_timeout": conf.broker_connection_timeout,
-                "broker_transport_options": dict(conf.broker_transport_options),
-                "result_backend_transport_options": dict(conf.result_backend_transport_options),
+                "broker_transport_options": dict(conf.broker_transport_options or {}),
+                "result_backend_transport_options": dict(conf.result_backend_transport_options or {}),
             }
             key = (broker, backend, repr(options))
             if self._client is None or key != self._client_key:

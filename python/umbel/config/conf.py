@@ -273,6 +273,29 @@ def _result_backend(settings: Settings) -> Any:
     return given
 
 
+def _broker_options(settings: Settings) -> Any:
+    return _with_tls(settings.plain("broker_transport_options"), settings["broker_use_ssl"])
+
+
+def _result_options(settings: Settings) -> Any:
+    return _with_tls(settings.plain("result_backend_transport_options"), settings["redis_backend_use_ssl"])
+
+
+def _with_tls(options: dict[str, Any] | None, use_ssl: Any) -> dict[str, Any] | None:
+    """Transport options with those of `*_use_ssl`, whose names may lack the prefix `ssl_` (as they do for AMQP)."""
+    if not use_ssl:
+        return options
+    given = use_ssl if isinstance(use_ssl, Mapping) else {}
+    named = {name if name.startswith("ssl_") else f"ssl_{name}": value for name, value in given.items()}
+    return {"ssl": True, **named, **(options or {})}
+
+
+def _timezone(settings: Settings) -> Any:
+    """The name, also where a ZoneInfo was given: only names can be told to other processes."""
+    value = settings.plain("timezone")
+    return getattr(value, "key", None) or value
+
+
 def _default_exchange(settings: Settings) -> Any:
     return settings.plain("task_default_exchange") or settings["task_default_queue"]
 
@@ -295,6 +318,9 @@ _COMPUTED: dict[str, Callable[[Settings], Any]] = {
     "broker_url": _broker_url,
     "broker_read_url": _broker_read_url,
     "broker_write_url": _broker_write_url,
+    "broker_transport_options": _broker_options,
+    "result_backend_transport_options": _result_options,
+    "timezone": _timezone,
     "result_backend": _result_backend,
     "task_default_exchange": _default_exchange,
     "task_default_routing_key": _default_routing_key,

@@ -13,7 +13,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from umbel import _current, signals
+from umbel import _current, _native, signals
 from umbel.exceptions import (
     ContentDisallowed,
     DecodeError,
@@ -90,6 +90,8 @@ class Tracer:
             if request.reported:
                 raise
             self._fail(runner, request, error)
+        except Exception as error:
+            self._internal_error(runner, request, error)
         finally:
             _current.pop_request(token)
 
@@ -319,16 +321,42 @@ class Tracer:
         expires: float | None,
         publish: Any,
         reason: str = "",
+        kind: str = "rejected",
     ) -> None:
+        messages: Any = ()
+        if publish:
+            self._app.sender.bind(publish)
+            messages = [prepared.message for prepared in publish]
+        # Before the call: an interruption while it returns must not lead to a second report.
         request.reported = True
-        if not publish:
-            request.link.finish(request.job, state, disposition, record, expires, (), reason)
+        try:
+            request.link.finish(request.job, state, disposition, record, expires, messages, reason, kind=kind)
+        except (_native.NativeError, TypeError, ValueError):
+            # Refused, for example as too large: nothing has been sent.
+            request.reported = False
+            raise
+        if publish:
+            self._app.sender.announce(publish)
+
+    def _internal_error(self, runner: TaskRunner, request: Context, error: Exception) -> None:
+        """Something went wrong that is not the task's doing: a failure if that can be told, else a dead letter."""
+        logger.critical("Task %s[%s] INTERNAL ERROR: %r", request.task, request.id, error, exc_info=True)
+        if signals.task_internal_error.receivers:
+            info = ExceptionInfo(error, internal=True)
+            signals.task_internal_error.send(
+                sender=runner.task, task_id=request.id, args=request.args, kwargs=request.kwargs, request=request,
+                exception=error, traceback=info.tb, einfo=info,
+            )  # fmt: skip
+        if request.reported:
             return
-        sender = self._app.sender
-        sender.bind(publish)
-        messages = [prepared.message for prepared in publish]
-        request.link.finish(request.job, state, disposition, record, expires, messages, reason)
-        sender.announce(publish)
+        record = expires = None
+        if self._format is not None:
+            try:
+                record = self._failure_record(request, ExceptionInfo(error, internal=True))
+                expires = self._format.expires_for("FAILURE")
+            except Exception:
+                logger.exception("The failure of task %s cannot be written", request.id)
+        self._report(request, "FAILURE", "reject", record, expires, (), safe_repr(error), kind="internal-error")
 
     @staticmethod
     def _call_hook(name: str, hook: Any, request: Context, *args: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 import pytest
 
 from umbel.config import DEFAULT_URL, Settings, hide_password
@@ -139,6 +141,23 @@ def test_settings_that_follow_from_others() -> None:
     settings = Settings(task_default_queue="mine", task_acks_on_failure_or_timeout=False)
     assert (settings.task_default_exchange, settings.task_default_routing_key) == ("mine", "mine")
     assert settings.task_acks_on_failure is settings.task_acks_on_timeout is False
+
+
+def test_tls_options_are_transport_options() -> None:
+    settings = Settings(broker_use_ssl={"ca_certs": "/ca", "ssl_certfile": "/cert"}, redis_backend_use_ssl=True)
+    settings.broker_transport_options = {"global_keyprefix": "x"}
+    assert settings.broker_transport_options == {
+        "ssl": True,
+        "ssl_ca_certs": "/ca",
+        "ssl_certfile": "/cert",
+        "global_keyprefix": "x",
+    }
+    assert settings.result_backend_transport_options == {"ssl": True}
+    assert Settings().broker_transport_options == {}
+
+
+def test_a_time_zone_object_becomes_its_name() -> None:
+    assert Settings(timezone=ZoneInfo("Europe/Oslo")).timezone == "Europe/Oslo"
 
 
 def test_passwords_are_not_shown() -> None:

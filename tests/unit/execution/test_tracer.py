@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tracing import Bench, Job, Link
 
-from umbel import Task, Umbel, _current, current_task, signals
+from umbel import Task, Umbel, _current, _native, current_task, signals
 from umbel.exceptions import Ignore, MaxRetriesExceededError, Reject, SoftTimeLimitExceeded, WorkerShutdown
 from umbel.execution.tracer import Tracer
 
@@ -474,6 +474,33 @@ def test_a_soft_limit_after_the_report_is_not_reported_twice(app: Umbel, bench: 
 
     # Hooks log what they raise; a limit that strikes outside of one reaches the loop of the child, which knows of it.
     assert bench.run(app.task(name="late", base=Hooked)(lambda: 1))["state"] == "SUCCESS"
+
+
+# --- errors that are not the task's
+
+
+class Refusing(Link):
+    """A link that takes no record of more than a thousand bytes."""
+
+    def finish(self, job: Any, state: str, disposition: str, record: Any, *args: Any, **kwargs: Any) -> None:
+        if record is not None and len(record) > 1000:
+            raise _native.NativeError("frame of 1234 bytes is too large")
+        super().finish(job, state, disposition, record, *args, **kwargs)
+
+
+def test_an_outcome_that_is_too_large(app: Umbel, caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[str] = []
+    receiver = signals.task_internal_error.connect(lambda **named: seen.append(named["task_id"]))
+    task = app.task(name="large")(lambda: "x" * 2000)
+    link: Any = Refusing()
+    job: Any = Job(app.sender.prepare("large", (), {}, {"task_id": "i"}, task).message)
+    Tracer(app, "w@h").run(job, link)
+    signals.task_internal_error.disconnect(receiver)
+    (outcome,) = link.outcomes
+    assert (outcome["state"], outcome["disposition"], outcome["kind"]) == ("FAILURE", "reject", "internal-error")
+    assert "too large" in outcome["reason"]
+    assert seen == ["i"]
+    assert "INTERNAL ERROR" in caplog.text
 
 
 # --- what cannot be run
