@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from umbel.cli.errors import USAGE, CommandError
 from umbel.pools.app_finder import add_working_directory, find_app, suggest_module
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from umbel.app import Umbel
 
 #: Environment variables that stand for -A.
@@ -34,6 +35,8 @@ class CliContext:
     @property
     def console(self) -> Console:
         """For results; plain when it is no terminal."""
+        from rich.console import Console
+
         return Console(no_color=self.no_color or None, highlight=False, soft_wrap=not Console().is_terminal)
 
     def apply_environment(self) -> None:

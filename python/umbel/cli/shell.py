@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import code
+import importlib
 from typing import Any
 
 import click
@@ -33,7 +34,7 @@ def shell(cli: CliContext, wanted: str | None, without_tasks: bool) -> int:
 
 def _ipython(names: dict[str, Any], required: bool) -> bool:
     try:
-        from IPython import embed
+        embed = importlib.import_module("IPython").embed
     except ImportError:
         if required:
             raise CommandError("IPython is not installed", "pip install ipython", exit_code=USAGE) from None

@@ -42,6 +42,7 @@ class Supervisor(Protocol):
     @property
     def stopping(self) -> bool:
         """Whether a stop has begun: nothing new is to be started."""
+        ...
 
     def add_child(self, child_id: int, descriptor: int, pid: int | None, slots: int) -> None:
         """A child is there; `descriptor` is the engine's end of its socket and changes owner."""

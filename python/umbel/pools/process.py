@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import logging
 import multiprocessing
 import os
@@ -88,9 +89,7 @@ def freeze_heap() -> None:
 def _name_process(number: int, hostname: str) -> None:
     multiprocessing.current_process().name = f"ForkPoolWorker-{number}"
     with contextlib.suppress(ImportError):
-        import setproctitle
-
-        setproctitle.setproctitle(f"[umbel] {hostname}: child {number}")
+        importlib.import_module("setproctitle").setproctitle(f"[umbel] {hostname}: child {number}")
 
 
 def _reset_signals() -> None:
