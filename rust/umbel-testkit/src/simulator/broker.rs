@@ -24,6 +24,8 @@ pub(super) struct Stored {
     pub(super) plan: Arc<Plan>,
     pub(super) place: Place,
     pub(super) failed: u32,
+    /// Since when it has been where it is.
+    since: i64,
 }
 
 /// What an exchange brings back, and when the next delayed message is due.
@@ -46,15 +48,20 @@ pub(super) struct Broker {
     /// States written for each task id, in order.
     pub(super) results: BTreeMap<String, Vec<String>>,
     deliveries: usize,
+    /// The moment of the call under way.
+    pub(super) now: i64,
 }
 
 impl Broker {
     /// A new message.
-    pub(super) fn publish(&mut self, plan: Arc<Plan>) -> usize {
-        let number = self.stored.len();
-        self.stored.push(Stored { plan, place: Place::Ready, failed: 0 });
-        self.ready.push_back(number);
-        number
+    pub(super) fn publish(&mut self, plan: Arc<Plan>, now: i64) {
+        self.ready.push_back(self.stored.len());
+        self.stored.push(Stored { plan, place: Place::Ready, failed: 0, since: now });
+    }
+
+    /// How long the message longest in the queue has been there.
+    pub(super) fn longest_ready(&self, now: i64) -> i64 {
+        self.ready.iter().map(|&message| now - self.stored[message].since).max().unwrap_or(0)
     }
 
     /// A worker comes.
@@ -99,6 +106,7 @@ impl Broker {
 
     fn put_back(&mut self, message: usize, front: bool) {
         self.stored[message].place = Place::Ready;
+        self.stored[message].since = self.now;
         if front {
             self.ready.push_front(message);
         } else {

@@ -24,6 +24,9 @@ const SHUTDOWN_SLACK: i64 = 90_000_000;
 /// Fetches of nothing in a second: one for every ring and every job that ends, and not a circle.
 const MOST_EMPTY_FETCHES: u32 = 100;
 
+/// How long a message may be ready while a worker has room for it, µs.
+const MOST_READY: i64 = 1_000_000;
+
 /// One run of a task.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -188,6 +191,18 @@ impl World {
         state.empty_fetches += u32::from(count == 0);
         if state.empty_fetches > MOST_EMPTY_FETCHES {
             self.violated(format!("w{worker} asks an empty queue again and again"));
+        }
+    }
+
+    /// While nothing goes wrong, no message lies in the queue for long that a worker has room for.
+    pub(super) fn check_idle(&mut self, worker: usize) {
+        let state = &self.workers[worker];
+        let stats = state.engine.stats();
+        let has_room = stats.held.saturating_sub(stats.timed) < stats.window;
+        let waited = self.broker.longest_ready(self.now);
+        let could = self.report.faults == 0 && state.shutdown.is_none() && !state.is_asking() && has_room;
+        if could && waited > MOST_READY {
+            self.violated(format!("w{worker} has room for a message that has been ready for {waited} µs"));
         }
     }
 

@@ -109,6 +109,11 @@ impl Worker {
         }
     }
 
+    /// Whether a request is on its way, or its reply.
+    pub(super) fn is_asking(&self) -> bool {
+        self.exchange.is_some()
+    }
+
     /// Tags of messages on their way to the engine.
     pub(super) fn in_transit(&self) -> impl Iterator<Item = &Tag> {
         let reply = self.exchange.iter().filter_map(|exchange| exchange.reply.as_ref());
@@ -346,6 +351,7 @@ impl World {
             return;
         }
         self.after(LEASE / 3, Event::Heartbeat { worker });
+        self.check_idle(worker);
         if self.workers[worker].is_connected {
             let reclaimed = self.broker.heartbeat(worker, Timestamp(self.now), LEASE);
             for tag in &reclaimed {

@@ -144,6 +144,7 @@ impl World {
         while self.report.violation.is_none() {
             let Some(Reverse((at, number))) = self.events.pop() else { break };
             self.now = self.now.max(at);
+            self.broker.now = self.now;
             if let Some(event) = self.pending.remove(&number) {
                 self.happen(event);
             }
@@ -207,7 +208,7 @@ impl World {
     pub(super) fn publish(&mut self, plan: Arc<Plan>) {
         self.note(|| format!("published {} ({}, {:?}, {:?})", plan.id, plan.task, plan.kind, plan.act));
         self.plans.insert(plan.id.clone(), plan.clone());
-        self.broker.publish(plan);
+        self.broker.publish(plan, self.now);
         self.ring();
     }
 
