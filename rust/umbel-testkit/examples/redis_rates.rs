@@ -23,7 +23,7 @@ fn message(number: usize) -> Message {
     }
 }
 
-fn publish(broker: &RedisBroker, count: usize, batch: usize) -> f64 {
+fn publish(broker: &RedisBroker, count: usize, batch: usize) -> (usize, Duration) {
     let mut publisher = broker.publisher().expect("a publisher");
     let sample: Vec<Outgoing> = (0..batch)
         .map(|number| Outgoing { destination: Destination::queue("celery"), message: message(number), eta: None })
@@ -32,14 +32,14 @@ fn publish(broker: &RedisBroker, count: usize, batch: usize) -> f64 {
     for _ in 0..count / batch {
         publisher.publish(&sample).expect("publish");
     }
-    (count / batch * batch) as f64 / start.elapsed().as_secs_f64()
+    (count / batch * batch, start.elapsed())
 }
 
 fn record(number: usize) -> Vec<u8> {
     format!(r#"{{"status": "SUCCESS", "result": {number}, "traceback": null, "children": [], "date_done": "2026-11-22T19:10:29.712105+00:00", "task_id": "x"}}"#).into_bytes()
 }
 
-fn drain(broker: &RedisBroker, want: usize, results: bool) -> f64 {
+fn drain(broker: &RedisBroker, want: usize, results: bool) -> (usize, Duration) {
     let options = ConsumerOptions {
         worker_id: format!("rates-{want}-{results}"),
         queues: vec!["celery".to_owned()],
@@ -70,9 +70,32 @@ fn drain(broker: &RedisBroker, want: usize, results: bool) -> f64 {
             })
             .collect();
     }
-    let rate = f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / start.elapsed().as_secs_f64();
+    let took = start.elapsed();
     consumer.close().expect("close");
-    rate
+    (count, took)
+}
+
+/// Seconds of processor time a process has used: says more than the clock on a busy machine.
+fn cpu_seconds(process: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = after_name.split_ascii_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok());
+    ticks.sum::<f64>() / 100.0
+}
+
+/// Runs `work` over `count` messages and prints rate and processor time.
+fn report(server: &RedisServer, what: &str, work: impl FnOnce() -> (usize, Duration)) {
+    let server = server.pid().to_string();
+    let before = (cpu_seconds("self"), cpu_seconds(&server));
+    let (count, took) = work();
+    let count = count as f64;
+    let per_message = |used: f64| used * 1e6 / count;
+    println!(
+        "{what:40} {:9.0} messages/s; processor time a message: {:5.2} us here, {:5.2} us Redis",
+        count / took.as_secs_f64(),
+        per_message(cpu_seconds("self") - before.0),
+        per_message(cpu_seconds(&server) - before.1),
+    );
 }
 
 fn main() {
@@ -80,14 +103,15 @@ fn main() {
     let Some(server) = RedisServer::start() else { return };
     let broker = RedisBroker::from_url(&server.url(0), &TransportOptions::new()).expect("a broker");
     for batch in [1, 16, 100, 1000] {
-        println!("publish, batches of {batch:4}: {:9.0} messages/s", publish(&broker, count.min(batch * 20_000), batch));
+        let name = format!("publish, batches of {batch:4}");
+        report(&server, &name, || publish(&broker, count.min(batch * 20_000), batch));
     }
     drain(&broker, 256, false);
     for results in [false, true] {
         for want in [1, 16, 64, 256] {
             let sent = count.min(want * 10_000);
             publish(&broker, sent, 100);
-            println!("drain, window {want:3}, results {results:5}: {:9.0} messages/s", drain(&broker, want, results));
+            report(&server, &format!("drain, window {want:3}, results {results}"), || drain(&broker, want, results));
         }
     }
 }

@@ -109,6 +109,11 @@ impl RedisServer {
         redis::Client::open(url).and_then(|client| client.get_connection()).expect("a client connection")
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Kills the process without warning.
     pub fn kill(&mut self) {
         let _ = self.process.kill();

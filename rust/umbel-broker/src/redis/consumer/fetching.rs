@@ -12,6 +12,9 @@ use crate::redis::wire::{Command, Pipeline, Value};
 /// Pages of due messages that one call moves at most; the rest is due at the next.
 const RELEASE_PAGES: usize = 16;
 
+/// Length of a member from which a sorted set is a tree (`zset-max-listpack-value` and one).
+const TREE_FROM: usize = 65;
+
 /// What the server said about delayed messages while fetching.
 #[derive(Default)]
 pub(super) struct Due {
@@ -55,8 +58,12 @@ impl RedisConsumer {
         Ok(call.number(queues.len()).args(queues.iter().map(|queue| &queue.tail)))
     }
 
+    /// What tags begin with; eight digits follow. Zeros make them longer than 64 bytes: Redis then keeps the index as a
+    /// tree from the start, and not, as long as there are few, as a list that it walks for every message (20 us each).
     fn tag_prefix(&self) -> String {
-        format!("{}{}:{}:", record::TAG_PREFIX, self.worker.worker_id, self.epoch)
+        let prefix = format!("{}{}:{}:", record::TAG_PREFIX, self.worker.worker_id, self.epoch);
+        let zeros = (TREE_FROM - 8).saturating_sub(prefix.len());
+        prefix + &"0".repeat(zeros)
     }
 
     /// Takes the replies to fetch calls in; `calls` made them. Everything that was moved is handed out, now or, when
@@ -94,7 +101,7 @@ impl RedisConsumer {
             number += 1;
             let place = place.as_int().and_then(|place| usize::try_from(place - 1).ok()).unwrap_or(0);
             let Some(queue) = self.turn.queues().get(place) else { continue };
-            let tag = Tag(format!("{tag_prefix}{number}").into());
+            let tag = Tag(format!("{tag_prefix}{number:08}").into());
             let delivery = Delivery { tag, queue: queue.name.clone(), payload: record::payload(raw, &self.options.limits) };
             taken[place] += 1;
             self.held.insert(delivery.tag.0.clone());

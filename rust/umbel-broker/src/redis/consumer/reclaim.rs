@@ -92,9 +92,11 @@ impl RedisConsumer {
         let call = connection.script(&scripts::SETTLE)?.number(6);
         let call = call.args([&keys.unacked, &keys.unacked_index, &keys.delayed, &keys.delayed_messages]);
         let call = call.args([&keys.dead, &keys.dead_messages]).arg("").arg("");
-        let call = call.arg(tag).arg("dead").arg(id).arg(record).arg("0").arg("0");
+        let call = call.arg("0").arg("1").arg("0").arg(tag).arg("dead").arg(id).arg(record).arg("0").arg("0");
         for reply in connection.run(&Pipeline::of(&call))? {
-            connection.accept(reply)?;
+            for outcome in connection.accept(reply)?.into_elements() {
+                connection.accept(outcome)?;
+            }
         }
         Ok(())
     }

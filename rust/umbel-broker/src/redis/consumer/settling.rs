@@ -26,49 +26,41 @@ const NOBODYS_TAG: &str = record::TAG_PREFIX;
 const FIXED_KEYS: usize = 6;
 
 /// One script call under construction.
+#[derive(Default)]
 struct Call {
-    keys: Vec<String>,
-    lists: HashMap<String, usize>,
-    arguments: Command,
+    results: Vec<String>,
+    lists: Vec<String>,
+    tags: Command,
+    /// What the settlements are beyond acknowledgements.
+    details: Command,
     /// Which settlements it ends, as indexes into the batch.
     members: Vec<usize>,
-    /// How many results and messages it writes besides.
+    /// How many of them, the first ones, are acknowledgements and nothing else.
+    simple: usize,
+    /// How many results and messages it writes.
     weight: usize,
 }
 
 impl Call {
-    fn new() -> Self {
-        Self {
-            keys: Vec::new(),
-            lists: HashMap::new(),
-            arguments: Command::default(),
-            members: Vec::new(),
-            weight: 0,
-        }
-    }
-
     fn is_full(&self) -> bool {
-        self.members.len() >= BATCH || self.weight >= 4 * BATCH || self.arguments.len() > CALL_BYTES
+        self.members.len() >= BATCH || self.weight >= 4 * BATCH || self.details.len() > CALL_BYTES
     }
 
-    /// The place of a list in KEYS.
+    /// The number of a list.
     fn list(&mut self, key: String) -> usize {
-        if let Some(place) = self.lists.get(&key) {
-            return *place;
-        }
-        let place = self.key(key.clone());
-        self.lists.insert(key, place);
-        place
-    }
-
-    fn key(&mut self, key: String) -> usize {
-        self.keys.push(key);
-        self.keys.len() + FIXED_KEYS
+        let known = self.lists.iter().position(|list| *list == key);
+        known.map_or_else(|| numbered(&mut self.lists, key), |place| place + 1)
     }
 
     fn push(&mut self, argument: impl AsRef<[u8]>) {
-        self.arguments.push(argument);
+        self.details.push(argument);
     }
+}
+
+/// Adds a key and tells its number, from 1.
+fn numbered(keys: &mut Vec<String>, key: String) -> usize {
+    keys.push(key);
+    keys.len()
 }
 
 /// What became of the tags of one call.
@@ -196,7 +188,7 @@ impl RedisConsumer {
         let mut calls: Vec<Call> = Vec::new();
         for &index in open {
             if calls.last().is_none_or(Call::is_full) {
-                calls.push(Call::new());
+                calls.push(Call::default());
             }
             let Some(call) = calls.last_mut() else { continue };
             self.write_settlement(call, &settlements[index], known, now)?;
@@ -211,16 +203,23 @@ impl RedisConsumer {
             Some(db) if db != self.options.db => (db.to_string(), self.options.db.to_string()),
             _ => (String::new(), String::new()),
         };
-        let script = self.connection()?.script(&scripts::SETTLE)?.number(FIXED_KEYS + call.keys.len());
+        let script = self.connection()?.script(&scripts::SETTLE)?;
+        let script = script.number(FIXED_KEYS + call.results.len() + call.lists.len());
         let script = script.args([&keys.unacked, &keys.unacked_index, &keys.delayed, &keys.delayed_messages]);
-        let script = script.args([&keys.dead, &keys.dead_messages]).args(&call.keys);
-        Ok(script.arg(result_db).arg(own_db).append(&call.arguments))
+        let script = script.args([&keys.dead, &keys.dead_messages]).args(&call.results).args(&call.lists);
+        let script = script.arg(result_db).arg(own_db).number(call.results.len());
+        let script = script.number(call.members.len()).number(call.simple);
+        Ok(script.append(&call.tags).append(&call.details))
     }
 
     fn write_settlement(&self, call: &mut Call, settlement: &Settlement, known: &Known, now: Timestamp) -> Result<()> {
-        call.push(settlement.tag.as_ref().map_or("", |tag| if tag.0.is_empty() { NOBODYS_TAG } else { &tag.0 }));
+        call.tags.push(settlement.tag.as_ref().map_or("", |tag| if tag.0.is_empty() { NOBODYS_TAG } else { &tag.0 }));
+        if call.simple == call.members.len() && is_simple(settlement) {
+            call.simple += 1;
+            return Ok(());
+        }
         self.write_disposition(call, settlement, known);
-        call.arguments.push(settlement.results.len().to_string());
+        call.push(settlement.results.len().to_string());
         for result in &settlement.results {
             write_result(call, result, &self.options.results, &known.results);
         }
@@ -228,7 +227,7 @@ impl RedisConsumer {
         for outgoing in &settlement.publish {
             copies.extend(self.router.queues(&outgoing.destination)?.into_iter().map(|queue| (queue, outgoing)));
         }
-        call.arguments.push(copies.len().to_string());
+        call.push(copies.len().to_string());
         for (queue, outgoing) in copies {
             self.write_follow_up(call, &queue, outgoing, now);
         }
@@ -247,9 +246,9 @@ impl RedisConsumer {
             Disposition::Ack => call.push("ack"),
             Disposition::Requeue { front, failed } => {
                 let returned = record::returned(envelope, &queue, *failed, keys, limits);
-                let place = call.list(keys.list(&returned.list));
+                let number = call.list(keys.list(&returned.list));
                 call.push(if *front { "front" } else { "back" });
-                call.push(place.to_string());
+                call.push(number.to_string());
                 call.push(returned.envelope);
             }
             Disposition::Delay { until } => {
@@ -269,9 +268,9 @@ impl RedisConsumer {
         match outgoing.eta {
             Some(until) if until > now => write_delay(call, &list, until, &envelope),
             _ => {
-                let place = call.list(self.keys.list(&list));
+                let number = call.list(self.keys.list(&list));
                 call.push("list");
-                call.push(place.to_string());
+                call.push(number.to_string());
                 call.push(envelope);
             }
         }
@@ -295,7 +294,14 @@ impl RedisConsumer {
                 }
             };
             for (&index, outcome) in call.members.iter().zip(outcomes) {
-                match (outcome.as_int(), &settlements[index].tag) {
+                let outcome = match self.connection()?.accept(outcome) {
+                    Ok(outcome) => outcome.as_int(),
+                    Err(error) => {
+                        failure = failure.or(Some(error));
+                        continue;
+                    }
+                };
+                match (outcome, &settlements[index].tag) {
                     (None, _) => ask.push(index),
                     (Some(0), Some(tag)) => {
                         self.held.remove(&tag.0);
@@ -354,6 +360,10 @@ impl RedisConsumer {
     }
 }
 
+fn is_simple(settlement: &Settlement) -> bool {
+    settlement.disposition == Disposition::Ack && settlement.publish.is_empty() && settlement.results.is_empty()
+}
+
 fn write_delay(call: &mut Call, list: &str, until: Timestamp, envelope: &[u8]) {
     call.push("delay");
     call.push(format!("{:.6}", until.as_seconds()));
@@ -364,8 +374,8 @@ fn write_delay(call: &mut Call, list: &str, until: Timestamp, envelope: &[u8]) {
 fn write_result(call: &mut Call, result: &ResultWrite, layout: &ResultLayout, known: &HashMap<String, Vec<u8>>) {
     let key = result_key(layout, &result.task_id);
     let judged = known.get(&key).cloned().unwrap_or_default();
-    let place = call.key(key);
-    call.push(place.to_string());
+    let number = numbered(&mut call.results, key);
+    call.push(number.to_string());
     call.push(result.expires.map_or_else(String::new, known::milliseconds));
     call.push(judged);
     call.push(&result.record);

@@ -4,7 +4,7 @@
 -- KEYS[3] heartbeat of the worker KEYS[4] workers (zset, scored by the end of their lease)
 -- KEYS[5] delayed (zset)
 -- KEYS[6...] lists: for each priority step in order, each queue in order of turn
--- ARGV[1] how many                ARGV[2] tags' common beginning, number following
+-- ARGV[1] how many                ARGV[2] tags' common beginning, a number of eight digits or more following
 -- ARGV[3] the number before the first      ARGV[4] epoch of this connection
 -- ARGV[5] lease in ms             ARGV[6] worker id
 -- ARGV[7] number of queues
@@ -44,7 +44,7 @@ local function take(list, queue, share)
   local records, scores, after = {}, {}, ARGV[7 + queue]
   for i = count, 1, -1 do
     number = number + 1
-    local tag = ARGV[2] .. string.format('%d', number)
+    local tag = ARGV[2] .. string.format('%08d', number)
     records[#records + 1] = tag
     records[#records + 1] = '[' .. found[i] .. after
     scores[#scores + 1] = now

@@ -3,31 +3,36 @@
 -- KEYS[1] unacked (hash)    KEYS[2] unacked_index (zset)
 -- KEYS[3] delayed (zset)    KEYS[4] delayed messages (hash)
 -- KEYS[5] dead (zset)       KEYS[6] dead messages (hash)
--- KEYS[7...] lists to publish to and keys of results, in any order
+-- KEYS[7...] keys of results, then lists to publish to
 -- ARGV[1] database of the results, '' for this one
 -- ARGV[2] this database
--- then for each settlement
---   tag, '' for none
+-- ARGV[3] number of keys of results
+-- ARGV[4] number of settlements
+-- ARGV[5] how many of them, the first ones, are acknowledgements and nothing else
+-- ARGV[6...] for each settlement its tag, '' for none
+-- then for each settlement that is more than an acknowledgement
 --   what becomes of the message, one of
 --     'ack'
---     'front', list's place in KEYS, envelope
---     'back',  list's place in KEYS, envelope
+--     'front', list's number, envelope
+--     'back',  list's number, envelope
 --     'delay', due time, id, envelope
 --     'dead',  id, record
---   number of results, then for each: key's place in KEYS, life in ms or '', what is known of it (final.lua), record
+--   number of results, then for each: key's number, life in ms or '', what is known of it (final.lua), record
 --   number of messages, then for each, one of
---     'list',  list's place in KEYS, envelope
+--     'list',  list's number, envelope
 --     'delay', due time, id, envelope
 --
--- Returns for each settlement: 1 done, 0 the tag was not held (results written, nothing published), or the string
--- 'ask' when a stored result must be read first (then nothing of this settlement was done).
+-- Returns for each settlement: 1 done, 0 the tag was not held (results written, nothing published), 'ask' when a
+-- stored result must be read first (then nothing of this settlement was done), or an error (likewise, but for messages
+-- published before it).
 
 local unacked, index = KEYS[1], KEYS[2]
 local results_db, own_db = ARGV[1], ARGV[2]
-local clock = redis.call('TIME')
-local now = clock[1] .. '.' .. string.format('%06d', clock[2])
-local at = 3
-local has_written = false
+local before_lists = 6 + tonumber(ARGV[3])
+local count, simple = tonumber(ARGV[4]), tonumber(ARGV[5])
+local at = 6 + count
+local none_stored = false
+local written = {}
 
 local function next_argument()
   local argument = ARGV[at]
@@ -35,111 +40,176 @@ local function next_argument()
   return argument
 end
 
-local function in_results_db(work)
-  if results_db == '' then
-    return work()
+local function select_db(number)
+  if results_db ~= '' then
+    redis.call('SELECT', number)
   end
-  redis.call('SELECT', results_db)
-  local outcome = work()
-  redis.call('SELECT', own_db)
-  return outcome
 end
+
+-- Results: read, judged all before any is written.
 
 local function read_results()
   local results = {}
   for i = 1, tonumber(next_argument()) do
-    results[i] = {key = KEYS[tonumber(next_argument())], life = next_argument(), known = next_argument(), record = next_argument()}
+    results[i] = {
+      key = KEYS[6 + tonumber(next_argument())],
+      life = next_argument(),
+      known = next_argument(),
+      record = next_argument(),
+    }
   end
   return results
 end
 
-local function judge(results)
-  return in_results_db(function()
-    for _, result in ipairs(results) do
-      result.verdict = verdict(result.key, result.known)
-      if result.verdict == 'ask' then
-        return false
-      end
-    end
-    return true
-  end)
+local function judge(key, known)
+  return none_stored and not written[key] and 'write' or verdict(key, known)
+end
+
+local function can_judge(results)
+  local decided = true
+  for _, result in ipairs(results) do
+    result.verdict = judge(result.key, result.known)
+    decided = decided and result.verdict ~= 'ask'
+  end
+  return decided
 end
 
 local function store_all(results)
-  in_results_db(function()
-    for _, result in ipairs(results) do
-      if result.verdict == 'write' then
-        store(result.key, result.life, result.record)
-      end
+  for _, result in ipairs(results) do
+    if result.verdict == 'write' then
+      store(result.key, result.life, result.record)
+      written[result.key] = true
     end
-  end)
+  end
 end
 
--- One message's way: where it goes and what with. Reads its arguments now, acts when called.
+-- Messages on their way: read now, carried out when it is sure that they go.
+
 local function read_move()
   local kind = next_argument()
   if kind == 'ack' then
     return nil
   elseif kind == 'delay' then
-    local due, id, envelope = next_argument(), next_argument(), next_argument()
-    return function()
-      redis.call('HSET', KEYS[4], id, envelope)
-      redis.call('ZADD', KEYS[3], due, id)
-    end
-  elseif kind == 'dead' then
-    local id, record = next_argument(), next_argument()
-    return function()
-      redis.call('HSET', KEYS[6], id, record)
-      redis.call('ZADD', KEYS[5], now, id)
-    end
+    return {kind, next_argument(), next_argument(), next_argument()}
   end
-  local list, envelope = KEYS[tonumber(next_argument())], next_argument()
-  local push = kind == 'front' and 'RPUSH' or 'LPUSH'
-  return function()
-    redis.call(push, list, envelope)
+  return {kind, next_argument(), next_argument()}
+end
+
+local function move(message)
+  local kind = message[1]
+  if kind == 'delay' then
+    redis.call('HSET', KEYS[4], message[3], message[4])
+    redis.call('ZADD', KEYS[3], message[2], message[3])
+  elseif kind == 'dead' then
+    local clock = redis.call('TIME')
+    redis.call('HSET', KEYS[6], message[2], message[3])
+    redis.call('ZADD', KEYS[5], clock[1] .. '.' .. string.format('%06d', clock[2]), message[2])
+  else
+    redis.call(kind == 'front' and 'RPUSH' or 'LPUSH', KEYS[before_lists + tonumber(message[2])], message[3])
   end
 end
 
-local function settle(tag, move, results, messages)
-  local decided = #results == 0 or judge(results)
-  if not decided then
-    return 'ask'
+local function is_held(tag)
+  return redis.call('HEXISTS', unacked, tag) == 1
+end
+
+-- The common case without the tables: an acknowledgement with one result.
+local function settle_with_result(key, life, known, record)
+  select_db(results_db)
+  local decision = judge(key, known)
+  if decision == 'write' then
+    store(key, life, record)
+    written[key] = true
   end
-  if tag ~= '' and not has_written then
-    -- See fetch.lua: a server over its memory limit must not refuse what frees memory.
-    redis.call('HDEL', unacked, '')
-    has_written = true
-  end
-  -- The record is removed last, so that an error on the way leaves the message held.
-  local held = tag == '' or redis.call('HEXISTS', unacked, tag) == 1
+  select_db(own_db)
+  return decision == 'ask' and decision or 1
+end
+
+local function settle(tag, disposition, results, messages)
   if #results > 0 then
-    store_all(results)
+    select_db(results_db)
+    local decided = can_judge(results)
+    if decided then
+      store_all(results)
+    end
+    select_db(own_db)
+    if not decided then
+      return 'ask'
+    end
   end
-  if not held then
+  -- Where nothing moves it can be seen at the end whether the tag was held.
+  if tag ~= '' and (disposition or #messages > 0) and not is_held(tag) then
     return 0
   end
-  for _, publish in ipairs(messages) do
-    publish()
+  for _, message in ipairs(messages) do
+    move(message)
   end
-  if tag ~= '' then
-    if move then
-      move()
-    end
-    redis.call('HDEL', unacked, tag)
-    redis.call('ZREM', index, tag)
+  if tag ~= '' and disposition then
+    move(disposition)
   end
   return 1
 end
 
-local reply = {}
-while at <= #ARGV do
-  local tag = next_argument()
-  local move = read_move()
-  local results = read_results()
-  local messages = {}
-  for i = 1, tonumber(next_argument()) do
-    messages[i] = read_move()
+if simple < count then
+  -- See fetch.lua: a server over its memory limit must not refuse what frees memory.
+  for i = 6, 5 + count do
+    if ARGV[i] ~= '' then
+      redis.call('HDEL', unacked, '')
+      break
+    end
   end
-  reply[#reply + 1] = settle(tag, move, results, messages)
+  if before_lists > 6 then
+    select_db(results_db)
+    none_stored = redis.call('EXISTS', unpack(KEYS, 7, before_lists)) == 0
+    select_db(own_db)
+  end
+end
+
+local function read_rest()
+  local disposition, results, messages = read_move(), read_results(), {}
+  for number = 1, tonumber(next_argument()) do
+    messages[number] = read_move()
+  end
+  return disposition, results, messages
+end
+
+local reply, tags, places, seen = {}, {}, {}, {}
+for i = 1, count do
+  local tag, outcome = ARGV[5 + i], 1
+  if i > simple then
+    local ok
+    if ARGV[at] == 'ack' and ARGV[at + 1] == '1' and ARGV[at + 6] == '0' then
+      local key = KEYS[6 + ARGV[at + 2]]
+      ok, outcome = pcall(settle_with_result, key, ARGV[at + 3], ARGV[at + 4], ARGV[at + 5])
+      at = at + 7
+    else
+      ok, outcome = pcall(settle, seen[tag] and 'settled before' or tag, read_rest())
+    end
+    if not ok then
+      select_db(own_db)
+      outcome = type(outcome) == 'table' and outcome or {err = tostring(outcome)}
+    end
+  end
+  if seen[tag] then
+    outcome = outcome == 1 and 0 or outcome
+  elseif tag ~= '' and outcome == 1 then
+    seen[tag] = true
+    tags[#tags + 1] = tag
+    places[#places + 1] = i
+  end
+  reply[i] = outcome
+end
+
+-- Records go last, so that an error on the way leaves its message held.
+if #tags > 0 then
+  if redis.call('HDEL', unacked, unpack(tags)) < #tags then
+    -- The index still knows which of them were held.
+    for number, score in ipairs(redis.call('ZMSCORE', index, unpack(tags))) do
+      if not score then
+        reply[places[number]] = 0
+      end
+    end
+  end
+  redis.call('ZREM', index, unpack(tags))
 end
 return reply
