@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from umbel import _current
 from umbel.exceptions import TimeoutError
@@ -15,7 +15,7 @@ from umbel.states import PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
 if TYPE_CHECKING:
     from umbel._interfaces import AppInterface
 
-__all__ = ["AsyncResult", "allow_join_result", "check_may_wait", "denied_join_result", "result_from_tuple"]
+__all__ = ["AsyncResult", "allow_join_result", "check_may_wait", "denied_join_result"]
 
 R = TypeVar("R", covariant=True)
 
@@ -284,7 +284,16 @@ class AsyncResult(Generic[R]):
     def children(self) -> list[Any] | None:
         """Results of the tasks it sent, complete once it has finished."""
         children = self._meta().get("children")
-        return None if children is None else [result_from_tuple(child, self.app) for child in children]
+        return None if children is None else [self._child(child) for child in children]
+
+    def _child(self, value: Any) -> Any:
+        make = type(self).from_tuple
+        if make is None:
+            raise RuntimeError("umbel.result is not imported as a whole")
+        return make(value, self.app)
+
+    #: Makes a result of a tuple; `group_result`, which knows both kinds, sets it.
+    from_tuple: ClassVar[Callable[[Any, Any], Any] | None] = None
 
     @property
     def ignored(self) -> bool:
@@ -331,16 +340,3 @@ class AsyncResult(Generic[R]):
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         return AsyncResult, (self.id, None, self._name, None, self.parent)
-
-
-def result_from_tuple(value: Any, app: AppInterface | None = None) -> AsyncResult[Any]:
-    """The reverse of `as_tuple`; accepts the lists that serializers make of tuples, plain ids and results."""
-    if isinstance(value, AsyncResult):
-        return value
-    if isinstance(value, str):
-        return AsyncResult(value, app=app)
-    head, _ = value
-    if isinstance(head, str):
-        return AsyncResult(head, app=app)
-    task_id, parent = head
-    return AsyncResult(task_id, app=app, parent=result_from_tuple(parent, app) if parent else None)
