@@ -1,8 +1,9 @@
-//! How fast the SQLite engine is on this disk: `cargo run --release --example sqlite_throughput [MESSAGES] [FOLDER]`.
+//! How fast the SQLite engine is on this disk:
+//! `cargo run --release --example sqlite_throughput [MESSAGES] [FOLDER] [PART OF A SCENARIO'S NAME]`.
 //!
 //! Prints durable publishes a second (one by one, in batches), messages drained a second (fetch 64, settle 64 with a
-//! result each, in one call), the round trip from publish through the doorbell to fetch, and what a fetch costs with
-//! many messages ready. `synchronous=full`, as by default; messages of about 600 bytes, as Celery's are.
+//! result each, in one call), the round trip from publish through the doorbell to fetch, what a fetch costs with many
+//! messages ready, and how long four processes that publish at once wait for each other. `synchronous=full`, as by default; messages of about 600 bytes, as Celery's are.
 
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
@@ -21,9 +22,13 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
+    if let Some(path) = std::env::var_os(WRITER) {
+        return write_for_a_while(Path::new(&path));
+    }
     let messages: usize = arguments.next().map_or(Ok(50_000), |count| count.parse())?;
     let folder = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
-    for (name, scenario) in SCENARIOS {
+    let wanted = arguments.next().unwrap_or_default();
+    for (name, scenario) in SCENARIOS.into_iter().filter(|(name, _)| name.contains(&wanted)) {
         let broker = Scratch::open(&folder)?;
         println!("{name:<42} {}", scenario(&broker, messages)?);
     }
@@ -32,13 +37,14 @@ fn main() -> Outcome<()> {
 
 type Scenario = fn(&Scratch, usize) -> Outcome<String>;
 
-const SCENARIOS: [(&str, Scenario); 6] = [
+const SCENARIOS: [(&str, Scenario); 7] = [
     ("publish one by one", |scratch, messages| publish(scratch, messages / 50, 1)),
     ("publish in batches of 100", |scratch, messages| publish(scratch, messages, 100)),
     ("publish in batches of 1000", |scratch, messages| publish(scratch, messages, 1000)),
     ("drain: fetch 64 + settle 64 with results", drain),
     ("round trip: publish, doorbell, fetch", round_trip),
     ("fetch 16 + ack 16, with all ready", deep_fetch),
+    ("four processes publish one by one", four_writers),
 ];
 
 /// A broker whose file goes away with it.
@@ -50,9 +56,7 @@ struct Scratch {
 impl Scratch {
     fn open(folder: &Path) -> Outcome<Self> {
         let path = folder.join(format!("umbel-throughput-{}.sqlite3", std::process::id()));
-        let location =
-            Location::parse(&format!("sqlite:///{}", path.display()), &TransportOptions::new(), "broker_url")?;
-        Ok(Self { broker: SqliteBroker::new(location, Arc::new(SystemClock)), path })
+        Ok(Self { broker: broker_at(&path)?, path })
     }
 
     fn fill(&self, messages: usize) -> Outcome<()> {
@@ -70,6 +74,11 @@ impl Drop for Scratch {
             let _ = std::fs::remove_file(format!("{}{end}", self.path.display()));
         }
     }
+}
+
+fn broker_at(path: &Path) -> Outcome<SqliteBroker> {
+    let location = Location::parse(&format!("sqlite:///{}", path.display()), &TransportOptions::new(), "broker_url")?;
+    Ok(SqliteBroker::new(location, Arc::new(SystemClock)))
 }
 
 fn batch(numbers: std::ops::Range<usize>) -> Vec<Outgoing> {
@@ -199,4 +208,42 @@ fn deep_fetch(scratch: &Scratch, messages: usize) -> Outcome<String> {
     times.sort();
     let worst = times.last().copied().unwrap_or_default();
     Ok(format!("{:>9.0?} p50, {worst:.0?} worst, of {messages}", times[times.len() / 2]))
+}
+
+/// Names the file to a child process of [`four_writers`].
+const WRITER: &str = "UMBEL_THROUGHPUT_WRITER";
+
+fn four_writers(scratch: &Scratch, _messages: usize) -> Outcome<String> {
+    scratch.fill(1)?;
+    let start = || {
+        let mut command = std::process::Command::new(std::env::current_exe()?);
+        command.env(WRITER, &scratch.path).stdout(std::process::Stdio::piped()).spawn()
+    };
+    let writers = [start()?, start()?, start()?, start()?];
+    let mut report = String::new();
+    for writer in writers {
+        report.push_str("\n    ");
+        report.push_str(String::from_utf8_lossy(&writer.wait_with_output()?.stdout).trim_end());
+    }
+    Ok(report)
+}
+
+fn write_for_a_while(path: &Path) -> Outcome<()> {
+    let mut publisher = broker_at(path)?.publisher()?;
+    let (start, mut times) = (Instant::now(), Vec::new());
+    while start.elapsed() < Duration::from_secs(3) {
+        let message = [outgoing(times.len())];
+        let call = Instant::now();
+        publisher.publish(&message)?;
+        times.push(call.elapsed());
+    }
+    times.sort();
+    let worst = times.last().copied().unwrap_or_default();
+    println!(
+        "{} publishes, {:.1?} p50, {:.1?} p99, {worst:.1?} worst",
+        times.len(),
+        times[times.len() / 2],
+        times[times.len() * 99 / 100]
+    );
+    Ok(())
 }

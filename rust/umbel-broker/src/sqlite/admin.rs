@@ -6,7 +6,7 @@ use umbel_protocol::Timestamp;
 use super::content;
 use super::fault::Fault;
 use super::places::Parcel;
-use super::session::{Session, Step};
+use super::session::{Commit, Session, Step};
 use crate::broker::{Admin, DeadLetter, DeadReason};
 use crate::error::Result;
 
@@ -105,7 +105,7 @@ impl Admin for SqliteAdmin {
     fn purge(&mut self, queue: &str) -> Result<u64> {
         let mut removed = 0;
         loop {
-            let some = self.session.write(|step| step.purge_some(queue))?;
+            let some = self.session.write(Commit::Durable, |step| step.purge_some(queue))?;
             removed += some as u64;
             if some < AT_ONCE {
                 return Ok(removed);
@@ -132,7 +132,7 @@ impl Admin for SqliteAdmin {
     }
 
     fn dead_replay(&mut self, ids: &[String]) -> Result<u64> {
-        self.session.write(|step| {
+        self.session.write(Commit::Durable, |step| {
             let mut replayed = 0;
             for id in numbers(ids) {
                 if let Some(parcel) = step.exhume(id)? {
@@ -146,11 +146,11 @@ impl Admin for SqliteAdmin {
 
     fn dead_purge(&mut self, ids: Option<&[String]>) -> Result<u64> {
         if let Some(ids) = ids {
-            return self.session.write(|step| step.forget_letters(&numbers(ids)));
+            return self.session.write(Commit::Durable, |step| step.forget_letters(&numbers(ids)));
         }
         let mut forgotten = 0;
         loop {
-            let some = self.session.write(|step| {
+            let some = self.session.write(Commit::Durable, |step| {
                 let oldest = step.oldest_letters(AT_ONCE)?;
                 step.forget_letters(&oldest)
             })?;

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::fault::Fault;
-use super::session::Session;
+use super::session::{Commit, Session};
 use crate::error::{BrokerError, Result};
 
 /// How often who waits looks at the database without having been rung.
@@ -69,7 +69,7 @@ impl Bell {
 
     /// Writes the bell into the table of waiters (again, after the file was replaced).
     pub(super) fn register(&self, session: &mut Session, queues: &[String], results: bool) -> Result<()> {
-        session.write(|step| {
+        session.write(Commit::Repeatable, |step| {
             let mut ids = queues.iter().map(|queue| step.queue_id(queue)).collect::<Result<Vec<i64>, Fault>>()?;
             ids.extend(results.then_some(super::session::RESULTS));
             let mut insert =
@@ -86,7 +86,7 @@ impl Bell {
         if self.process != std::process::id() {
             return;
         }
-        let gone = session.write(|step| {
+        let gone = session.write(Commit::Repeatable, |step| {
             let mut delete = step.connection.prepare_cached("DELETE FROM waiters WHERE address = ?1")?;
             Ok(delete.execute([&self.address])?)
         });

@@ -7,7 +7,7 @@ use super::content;
 use super::fault::Fault;
 use super::lease::{Key, Lease};
 use super::places::{self, Parcel};
-use super::session::{Session, Step};
+use super::session::{Commit, Session, Step};
 use crate::broker::{Consumer, ConsumerOptions, Delivery, Disposition, Exchanged, Settlement, Tag};
 use crate::error::{BrokerError, Result};
 use crate::queue::PRIORITY_STEPS;
@@ -30,7 +30,7 @@ struct Queues {
 impl SqliteConsumer {
     pub(super) fn open(mut session: Session, options: ConsumerOptions) -> Result<Self> {
         let ConsumerOptions { worker_id, queues, lease, stores_results } = options;
-        let (lease, queues) = session.write(|step| {
+        let (lease, queues) = session.write(Commit::Repeatable, |step| {
             let lease = Lease::sign_on(step, worker_id, lease)?;
             Ok((lease, Queues::open(step, queues.iter().map(|name| Arc::from(name.as_str())).collect())?))
         })?;
@@ -62,8 +62,9 @@ impl Consumer for SqliteConsumer {
                 return Ok(nothing);
             }
         }
+        let commit = if settlements.is_empty() { Commit::Repeatable } else { Commit::Durable };
         let (lease, queues) = (&mut self.lease, &mut self.queues);
-        self.session.write(|step| {
+        self.session.write(commit, |step| {
             let lost = settle_all(step, lease, settlements)?;
             if !lease.is_fresh(step.connection, step.now)? {
                 lease.renew(step)?;
@@ -76,7 +77,7 @@ impl Consumer for SqliteConsumer {
 
     fn heartbeat(&mut self) -> Result<usize> {
         let lease = &mut self.lease;
-        self.session.write(|step| {
+        self.session.write(Commit::Repeatable, |step| {
             let in_time = lease.renew(step)?;
             step.move_due()?;
             // Who was late itself saw the clock jump or the machine sleep: others are as late, and get one more beat.
@@ -87,7 +88,7 @@ impl Consumer for SqliteConsumer {
     fn recover(&mut self, known: &[Tag]) -> Result<Vec<Tag>> {
         let mut session = self.session.reopened()?;
         let (lease, names) = (&mut self.lease, self.queues.names.clone());
-        let (lost, queues) = session.write(|step| {
+        let (lost, queues) = session.write(Commit::Repeatable, |step| {
             lease.renew(step)?;
             lease.give_back(step, known)?;
             Ok((lease.lost(step, known)?, Queues::open(step, names)?))
@@ -99,7 +100,7 @@ impl Consumer for SqliteConsumer {
 
     fn close(&mut self) -> Result<()> {
         let lease = &mut self.lease;
-        self.session.write(|step| {
+        self.session.write(Commit::Repeatable, |step| {
             lease.give_back(step, &[])?;
             lease.sign_off(step)
         })
@@ -109,8 +110,10 @@ impl Consumer for SqliteConsumer {
 /// Settles in order; says which tags were not held any more.
 fn settle_all(step: &mut Step<'_>, lease: &Lease, settlements: &[Settlement]) -> Result<Vec<Tag>, Fault> {
     let mut lost = Vec::new();
+    let mut results = 0;
     for settlement in settlements {
         step.write_results(&settlement.results)?;
+        results += settlement.results.len();
         if let Some(tag) = &settlement.tag {
             let held = match lease.key(tag) {
                 Some((epoch, sequence)) => step.release(epoch, sequence)?,
@@ -124,6 +127,7 @@ fn settle_all(step: &mut Step<'_>, lease: &Lease, settlements: &[Settlement]) ->
         }
         step.publish(&settlement.publish)?;
     }
+    step.trim_results(results)?;
     Ok(lost)
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::bells::{Bell, FALLBACK};
 use super::places;
-use super::session::Session;
+use super::session::{Commit, Session};
 use crate::broker::Doorbell;
 use crate::error::{BrokerError, Result};
 
@@ -17,7 +17,8 @@ pub(super) struct SqliteDoorbell {
 impl SqliteDoorbell {
     pub(super) fn open(mut session: Session, names: &[String]) -> Result<Self> {
         let bell = Bell::hang(&mut session, names, false)?;
-        let queues = session.write(|step| names.iter().map(|name| step.queue_id(name)).collect())?;
+        let queues =
+            session.write(Commit::Repeatable, |step| names.iter().map(|name| step.queue_id(name)).collect())?;
         Ok(Self { session, bell, queues })
     }
 

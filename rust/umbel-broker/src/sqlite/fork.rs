@@ -48,7 +48,7 @@ pub(super) fn open(open: impl FnOnce() -> rusqlite::Result<Connection>) -> rusql
 }
 
 /// Closes an inherited connection, leaving the file as it is: it is the parent's.
-fn abandon(slot: &Slot) {
+pub(super) fn abandon(slot: &Slot) {
     if let Some(connection) = slot.lock().take() {
         let untouched = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         if let Err(error) = untouched {

@@ -2,7 +2,7 @@
 
 use umbel_protocol::Destination;
 
-use super::session::Session;
+use super::session::{Commit, Session};
 use crate::broker::{ExchangeKind, Outgoing, Publisher};
 use crate::error::Result;
 
@@ -21,10 +21,10 @@ impl Publisher for SqlitePublisher {
         if batch.is_empty() {
             return Ok(());
         }
-        self.session.write(|step| step.publish(batch))
+        self.session.write(Commit::Durable, |step| step.publish(batch))
     }
 
     fn bind(&mut self, queue: &str, destination: &Destination, kind: ExchangeKind) -> Result<()> {
-        self.session.write(|step| step.bind(queue, destination, kind))
+        self.session.write(Commit::Durable, |step| step.bind(queue, destination, kind))
     }
 }

@@ -10,7 +10,7 @@ use umbel_protocol::ResultWrite;
 use super::SqliteBroker;
 use super::bells::{Bell, Cord, FALLBACK, Tone};
 use super::fault::Fault;
-use super::session::{RESULTS, Session, Step};
+use super::session::{Commit, RESULTS, Session, Step};
 use crate::error::{BrokerError, Result};
 
 /// Records removed by one transaction of [`ResultTable::remove_expired`].
@@ -22,22 +22,39 @@ impl Step<'_> {
         if batch.is_empty() {
             return Ok(());
         }
-        let mut replace = self
-            .connection
-            .prepare_cached("DELETE FROM results WHERE task_id = ?1 AND (state <> 'SUCCESS' OR expires <= ?2)")?;
+        for write in batch {
+            // Nearly always there is no earlier record.
+            if !self.insert_result(write)? && self.remove_replaceable(&write.task_id)? {
+                self.insert_result(write)?;
+            }
+        }
+        self.ring(RESULTS, Tone::Result);
+        Ok(())
+    }
+
+    /// False when there is a record of the task.
+    fn insert_result(&self, write: &ResultWrite) -> Result<bool, Fault> {
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO results (task_id, state, expires, record) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (task_id) DO NOTHING",
         )?;
-        for write in batch {
-            replace.execute(params![write.task_id, self.now.0])?;
-            let expires = write.expires.map(|life| self.now.after(life).0);
-            insert.execute(params![write.task_id, write.state, expires, write.record])?;
+        let expires = write.expires.map(|life| self.now.after(life).0);
+        Ok(insert.execute(params![write.task_id, write.state, expires, write.record])? > 0)
+    }
+
+    fn remove_replaceable(&self, task_id: &str) -> Result<bool, Fault> {
+        let mut delete = self
+            .connection
+            .prepare_cached("DELETE FROM results WHERE task_id = ?1 AND (state <> 'SUCCESS' OR expires <= ?2)")?;
+        Ok(delete.execute(params![task_id, self.now.0])? > 0)
+    }
+
+    /// Removes some of what has expired, after `written` records were written: twice as many, so that expired records
+    /// become fewer however fast new ones come.
+    pub(super) fn trim_results(&mut self, written: usize) -> Result<(), Fault> {
+        if written > 0 {
+            self.remove_expired(written * 2)?;
         }
-        drop((replace, insert));
-        // Twice what was written: expired records become fewer however fast new ones come.
-        self.remove_expired(batch.len() * 2)?;
-        self.ring(RESULTS, Tone::Result);
         Ok(())
     }
 
@@ -82,7 +99,10 @@ impl ResultTable {
         if batch.is_empty() {
             return Ok(());
         }
-        self.session.write(|step| step.write_results(batch))
+        self.session.write(Commit::Durable, |step| {
+            step.write_results(batch)?;
+            step.trim_results(batch.len())
+        })
     }
 
     /// Records of `task_ids`, in that order.
@@ -111,7 +131,7 @@ impl ResultTable {
         if task_ids.is_empty() {
             return Ok(0);
         }
-        self.session.write(|step| {
+        self.session.write(Commit::Durable, |step| {
             let mut forgotten = 0;
             for task_id in task_ids {
                 forgotten += u64::from(step.forget_result(task_id)?);
@@ -127,7 +147,7 @@ impl ResultTable {
     pub fn remove_expired(&mut self) -> Result<u64> {
         let mut removed = 0;
         loop {
-            let some = self.session.write(|step| step.remove_expired(AT_ONCE))?;
+            let some = self.session.write(Commit::Durable, |step| step.remove_expired(AT_ONCE))?;
             removed += some as u64;
             if some < AT_ONCE {
                 return Ok(removed);

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use parking_lot::MappedMutexGuard;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use umbel_protocol::Timestamp;
 
@@ -35,8 +36,21 @@ pub(crate) struct Session {
     turnstile: Arc<Turnstile>,
     /// Device and inode of the file that is open: the path may come to mean another.
     file: (u64, u64),
+    /// True while commits wait for the disk.
+    synced: bool,
+    process: u32,
     queue_ids: HashMap<String, i64>,
     ringer: Ringer,
+}
+
+/// What a commit is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Commit {
+    /// As durable as the location says.
+    Durable,
+    /// Survives the death of any process, but a power cut may undo it: for what undoing only repeats (a message taken,
+    /// a lease renewed). Whatever is committed durably later makes it durable too.
+    Repeatable,
 }
 
 /// What a transaction works with.
@@ -66,7 +80,9 @@ impl Session {
             identify(&location)?
         };
         drop(turn);
-        Ok(Self { location, clock, slot, turnstile, file, queue_ids: HashMap::new(), ringer: Ringer::default() })
+        let synced = location.synchronous == Synchronous::Full;
+        let (process, queue_ids, ringer) = (std::process::id(), HashMap::new(), Ringer::default());
+        Ok(Self { location, clock, slot, turnstile, file, synced, process, queue_ids, ringer })
     }
 
     pub(super) fn location(&self) -> &Arc<Location> {
@@ -91,11 +107,15 @@ impl Session {
     }
 
     /// Runs `work` in one transaction and commits it, or nothing of it; then rings whom it concerns.
-    pub(super) fn write<T>(&mut self, work: impl FnOnce(&mut Step<'_>) -> Result<T, Fault>) -> Result<T> {
+    pub(super) fn write<T>(
+        &mut self,
+        commit: Commit,
+        work: impl FnOnce(&mut Step<'_>) -> Result<T, Fault>,
+    ) -> Result<T> {
         self.check_in_place()?;
         let turnstile = Arc::clone(&self.turnstile);
         let turn = turnstile.enter();
-        let outcome = self.transact(work);
+        let outcome = self.transact(commit, work);
         drop(turn);
         match outcome {
             Ok((done, calls)) => {
@@ -111,10 +131,20 @@ impl Session {
 
     fn transact<T>(
         &mut self,
+        commit: Commit,
         work: impl FnOnce(&mut Step<'_>) -> Result<T, Fault>,
     ) -> Result<(T, Vec<(String, Tone)>), Fault> {
         let _inside = fork::inside();
         let connection = connection_in(&self.slot, &self.location)?;
+        let synced = commit == Commit::Durable && self.location.synchronous == Synchronous::Full;
+        if synced != self.synced {
+            connection.execute_batch(if synced {
+                "PRAGMA synchronous = FULL"
+            } else {
+                "PRAGMA synchronous = NORMAL"
+            })?;
+            self.synced = synced;
+        }
         let mut open = OpenTransaction::begin(&connection)?;
         schema::check_version(&connection, &self.location)?;
         let mut step = Step {
@@ -139,6 +169,14 @@ impl Session {
                 url: self.location.display_url(),
                 detail: "the file was deleted or replaced while it was open".to_owned(),
             }),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.process != std::process::id() {
+            fork::abandon(&self.slot);
         }
     }
 }
@@ -221,6 +259,8 @@ fn connect(location: &Location) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(&location.path, flags)?;
     connection.busy_timeout(location.timeout)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Otherwise a statement is compiled anew whenever the value of a range or limit changes.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }
 
@@ -239,7 +279,7 @@ fn prepare(connection: &mut Connection, location: &Location) -> Result<(), Fault
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_update(None, "cache_size", -8000)?;
+    connection.pragma_update(None, "cache_size", -4000)?;
     schema::create(connection, location)
 }
 
