@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from apps.basic import build
 
-app = build(broker_connection_retry=False)
+app = build(broker_connection_retry_on_startup=False)

@@ -93,24 +93,28 @@ class UmbelCommand(click.Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         taken = {name for param in self.params for name in param.opts}
-        for declaration in general_options():
-            option = click.Option(declaration[0], callback=_store(declaration[1]), expose_value=False, hidden=True)
-            if not taken.intersection(declaration[0]):
+        for declarations, field, is_flag in _GENERAL_OPTIONS:
+            left = [declaration for declaration in declarations if declaration not in taken]
+            if left:
+                option = click.Option(
+                    [*left, f"late_{field}"], callback=_store(field), expose_value=False, hidden=True, is_flag=is_flag
+                )
                 self.params.append(option)
 
 
-def general_options() -> list[tuple[list[str], str]]:
-    """Declarations of the options that may stand before or after the command, and the field each fills."""
-    return [
-        (["-A", "--app", "late_app"], "app_path"),
-        (["-b", "--broker", "late_broker"], "broker"),
-        (["--result-backend", "late_result_backend"], "result_backend"),
-    ]
+#: Options that may stand before or after the command, the field each fills, and whether it is a flag.
+_GENERAL_OPTIONS = (
+    (("-A", "--app"), "app_path", False),
+    (("-b", "--broker"), "broker", False),
+    (("--result-backend",), "result_backend", False),
+    (("-C", "--no-color"), "no_color", True),
+    (("-q", "--quiet"), "quiet", True),
+)
 
 
 def _store(field: str) -> Any:
-    def callback(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-        if value is not None:
+    def callback(context: click.Context, _parameter: click.Parameter, value: str | bool | None) -> None:
+        if value:
             setattr(cli_context(context), field, value)
 
     return callback

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from umbel import signals
@@ -117,8 +118,9 @@ class ThreadsPool(InProcessPool):
             thread.start()
 
     def close(self) -> None:
+        deadline = time.monotonic() + _GOODBYE
         for thread in self._threads:
-            thread.join(_GOODBYE)
+            thread.join(max(0.0, deadline - time.monotonic()))
         running = [thread.name for thread in self._threads if thread.is_alive()]
         if running:
             logger.warning("%d tasks still run in threads; they end with the process: %s", len(running), running)

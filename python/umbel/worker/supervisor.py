@@ -10,7 +10,8 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from umbel.pools.base import Pool
@@ -32,12 +33,28 @@ STOP_GRACE = 30.0
 ONE_SIGNAL = 0.1
 
 
+@dataclass(frozen=True)
+class RetryLimits:
+    """Failed attempts in a row to reach the broker that a worker bears; None: any number."""
+
+    at_start: int | None = None
+    later: int | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> RetryLimits:
+        """Of the settings about connection retries."""
+        limit: int | None = settings["broker_connection_max_retries"] or None
+        later = limit if settings["broker_connection_retry"] else 0
+        on_startup = settings["broker_connection_retry_on_startup"]
+        return cls(later if on_startup is None else limit if on_startup else 0, later)
+
+
 class Supervisor:
     """Runs until the engine has stopped.
 
     Args:
         shutdown_timeout: Of a warm stop, seconds; None waits for ever.
-        max_retries: Failed attempts in a row to reach the broker before giving up; None: for ever.
+        retries: When to give up on a broker that cannot be reached.
         on_ready: Called once, when the broker has been reached.
     """
 
@@ -47,7 +64,7 @@ class Supervisor:
         pool: Pool,
         inbox: SignalInbox,
         shutdown_timeout: float | None,
-        max_retries: int | None = None,
+        retries: RetryLimits = RetryLimits(),
         on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self.selector: selectors.BaseSelector = selectors.DefaultSelector()
@@ -56,7 +73,7 @@ class Supervisor:
         self._pool = pool
         self._inbox = inbox
         self._shutdown_timeout = shutdown_timeout
-        self._max_retries = max_retries
+        self._retries = retries
         self._on_ready = on_ready
         self._deaths = StartDeaths()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -175,7 +192,8 @@ class Supervisor:
 
     def _on_disconnected(self, url: str, error: str, retry_in: float) -> None:
         self._attempts += 1
-        if self._max_retries is not None and self._attempts > self._max_retries and self._stopping is None:
+        limit = self._retries.later if self._ready else self._retries.at_start
+        if limit is not None and self._attempts > limit and not self.stopping:
             logger.critical("Cannot reach %s after %d attempts: %s", url, self._attempts, error)
             self._status = 1
             self.stop("cold")
@@ -232,11 +250,3 @@ def _meaning(number: int) -> str:
     """The signal's name; SIGTERM's after `REMAP_SIGTERM`."""
     name = signal.Signals(number).name
     return os.environ.get("REMAP_SIGTERM", name) if name == "SIGTERM" else name
-
-
-def retry_limit(settings: dict[str, Any]) -> int | None:
-    """How many failed attempts in a row a worker bears, of the settings about connection retries."""
-    if not settings["broker_connection_retry"]:
-        return 0
-    limit: int | None = settings["broker_connection_max_retries"]
-    return limit or None

@@ -16,7 +16,7 @@ from umbel._native import Client, NativeError
 from umbel._native import Worker as Engine
 from umbel.config import Settings
 from umbel.exceptions import ImproperlyConfigured
-from umbel.pools.app_finder import AppNotFoundError, find_app
+from umbel.pools.app_finder import AppNotFoundError, add_working_directory, find_app
 from umbel.pools.base import LogOptions, Pool, PoolOptions
 from umbel.pools.description import AppDescription
 from umbel.worker.banner import banner_lines, describe_url, show_banner
@@ -24,7 +24,7 @@ from umbel.worker.options import WorkerOptions, engine_options
 from umbel.worker.paths import expand_path
 from umbel.worker.pidfile import PidFile
 from umbel.worker.signal_inbox import SignalInbox
-from umbel.worker.supervisor import Supervisor, retry_limit
+from umbel.worker.supervisor import RetryLimits, Supervisor
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
@@ -126,12 +126,14 @@ class Worker:
         )
         if not self.options.quiet:
             self._show(description, pool, concurrency)
+        if signals and not pool.processes and settings["worker_redirect_stdouts"]:
+            logs.redirect_stdouts(settings["worker_redirect_stdouts_level"])
         supervisor = Supervisor(
             engine,
             pool,
             self._inbox,
             settings["worker_shutdown_timeout"],
-            retry_limit(settings),
+            RetryLimits.from_settings(settings),
             lambda: self._on_ready(description),
         )
         pool.attach(supervisor, self._pool_options(settings, log), concurrency)
@@ -176,6 +178,7 @@ class Worker:
 
     def _find_app(self) -> Umbel:
         if self._app is None:
+            add_working_directory()
             self._app = find_app(self._app_path or "")
         return self._app
 

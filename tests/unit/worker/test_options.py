@@ -12,7 +12,7 @@ from umbel.pools.cpu_count import usable_cpus
 from umbel.pools.description import SETTINGS, consumed_queues
 from umbel.routing import queues_from_conf
 from umbel.worker.options import WorkerOptions, engine_options
-from umbel.worker.supervisor import retry_limit
+from umbel.worker.supervisor import RetryLimits
 from umbel.worker.worker import refuse_root_with_pickle
 
 
@@ -77,16 +77,18 @@ def test_queues() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "limit"),
+    ("changes", "limits"),
     [
-        ({}, 100),
-        ({"broker_connection_max_retries": None}, None),
-        ({"broker_connection_max_retries": 0}, None),
-        ({"broker_connection_retry": False}, 0),
+        ({}, RetryLimits(100, 100)),
+        ({"broker_connection_max_retries": None}, RetryLimits(None, None)),
+        ({"broker_connection_max_retries": 0}, RetryLimits(None, None)),
+        ({"broker_connection_retry": False}, RetryLimits(100, 0)),
+        ({"broker_connection_retry": False, "broker_connection_retry_on_startup": None}, RetryLimits(0, 0)),
+        ({"broker_connection_retry_on_startup": False}, RetryLimits(0, 100)),
     ],
 )
-def test_how_often_the_broker_is_tried(changes: dict[str, Any], limit: int | None) -> None:
-    assert retry_limit(settings(**changes)) == limit
+def test_how_often_the_broker_is_tried(changes: dict[str, Any], limits: RetryLimits) -> None:
+    assert RetryLimits.from_settings(settings(**changes)) == limits
 
 
 def test_root_does_not_take_pickles(monkeypatch: pytest.MonkeyPatch) -> None:
