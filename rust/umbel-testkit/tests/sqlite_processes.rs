@@ -10,6 +10,9 @@ use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Between two looks at what other processes do.
+const PAUSE: Duration = Duration::from_millis(5);
+
 struct File {
     folder: TempDir,
 }
@@ -68,7 +71,7 @@ impl File {
         );
         while self.count(&sql) > 0 {
             assert!(Instant::now() < deadline, "{} messages are left", self.count(&sql));
-            std::thread::yield_now();
+            std::thread::sleep(PAUSE);
         }
     }
 
@@ -193,7 +196,7 @@ impl File {
             || self.connection().query_row("SELECT count(*) FROM held", [], |row| row.get(0)).unwrap_or(0) == 0
         {
             assert!(Instant::now() < deadline, "nobody works");
-            std::thread::yield_now();
+            std::thread::sleep(PAUSE);
         }
     }
 }
@@ -245,7 +248,7 @@ impl File {
             || self.connection().query_row("SELECT count(*) FROM ready", [], |row| row.get(0)).unwrap_or(0) == 0
         {
             assert!(Instant::now() < deadline, "nothing was published");
-            std::thread::yield_now();
+            std::thread::sleep(PAUSE);
         }
     }
 }

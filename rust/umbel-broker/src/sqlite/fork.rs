@@ -27,7 +27,8 @@ thread_local! {
     static FORKING: RefCell<Option<RwLockWriteGuard<'static, ()>>> = const { RefCell::new(None) };
 }
 
-/// To be held by every call into SQLite; never across a wait for something else.
+/// To be held by every call into SQLite; never across a wait for something else, nor across a call of the logger, which
+/// may wait for the very thread that forks.
 pub(super) fn inside() -> RwLockReadGuard<'static, ()> {
     INSIDE.read().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -50,10 +51,7 @@ pub(super) fn open(open: impl FnOnce() -> rusqlite::Result<Connection>) -> rusql
 /// Closes an inherited connection, leaving the file as it is: it is the parent's.
 pub(super) fn abandon(slot: &Slot) {
     if let Some(connection) = slot.lock().take() {
-        let untouched = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        if let Err(error) = untouched {
-            log::debug!("a connection inherited through fork will be checkpointed when closed: {error}");
-        }
+        let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         drop(connection);
     }
 }

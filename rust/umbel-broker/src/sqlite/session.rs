@@ -161,8 +161,11 @@ impl Session {
         Ok((done, calls))
     }
 
-    /// Fails when the path does not lead to the open file any more.
+    /// Fails when the path does not lead to the open file any more, or the process is not the one that opened it.
     fn check_in_place(&self) -> Result<()> {
+        if self.process != std::process::id() {
+            return Err(inherited(&self.location));
+        }
         match identify(&self.location) {
             Ok(found) if found == self.file => Ok(()),
             _ => Err(BrokerError::Connection {
@@ -224,6 +227,10 @@ struct OpenTransaction<'a> {
 
 impl<'a> OpenTransaction<'a> {
     fn begin(connection: &'a Connection) -> Result<Self, Fault> {
+        if !connection.is_autocommit() {
+            // Undoing the last one failed.
+            connection.execute_batch("ROLLBACK")?;
+        }
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         Ok(Self { connection, committed: false })
     }
@@ -237,21 +244,21 @@ impl<'a> OpenTransaction<'a> {
 
 impl Drop for OpenTransaction<'_> {
     fn drop(&mut self) {
-        // SQLite may have rolled back by itself (disk full), and then there is nothing to undo.
-        if self.committed || self.connection.is_autocommit() {
-            return;
-        }
-        if let Err(error) = self.connection.execute_batch("ROLLBACK") {
-            log::warn!("a transaction could not be rolled back: {error}");
+        // SQLite may have rolled back by itself (disk full). What fails here is tried again by the next `begin`; it is
+        // not logged, because a logger in Python would wait for an interpreter that may be waiting for us, to fork.
+        if !self.committed && !self.connection.is_autocommit() {
+            let _ = self.connection.execute_batch("ROLLBACK");
         }
     }
 }
 
 fn connection_in<'a>(slot: &'a Slot, location: &Location) -> Result<MappedMutexGuard<'a, Connection>, Fault> {
-    parking_lot::MutexGuard::try_map(slot.lock(), Option::as_mut).map_err(|_| {
-        let detail = "this handle was opened before the process forked; open a new one".to_owned();
-        BrokerError::Connection { url: location.display_url(), detail }.into()
-    })
+    parking_lot::MutexGuard::try_map(slot.lock(), Option::as_mut).map_err(|_| inherited(location).into())
+}
+
+fn inherited(location: &Location) -> BrokerError {
+    let detail = "this handle was opened before the process forked; open a new one".to_owned();
+    BrokerError::Connection { url: location.display_url(), detail }
 }
 
 fn connect(location: &Location) -> rusqlite::Result<Connection> {
