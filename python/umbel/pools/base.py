@@ -59,6 +59,9 @@ class Supervisor(Protocol):
     def ask_stop(self, cold: bool) -> None:
         """A task wants the worker to stop; may be called from any thread."""
 
+    def fail(self, reason: str) -> None:
+        """Warm stop with an exit status that says failure: for what a restart would not mend either."""
+
     def restart(self, reason: str) -> None:
         """Warm stop, then the program again: for what cannot be repaired in a running worker."""
 

@@ -68,20 +68,23 @@ class PreforkPool(Pool):
         self._ready = False
         self._closing = False
         self._pause = _FIRST_PAUSE
-        adopt_orphans()
+        #: 0 while there is none.
+        self._zygote_pid = 0
         self._lifeline_read, self._lifeline_write = open_lifeline()
-        self._start_zygote()
 
     # --- life of the pool ----------------------------------------------------------------------------------------
 
     def load(self) -> AppDescription:
+        adopt_orphans()
+        self._start_zygote()
         self._request_load()
         while True:
             try:
                 messages = self._channel.receive()
             except ChannelClosed:
+                self._channel.close()
                 raise AppNotFoundError(
-                    f"the process that imports the app ended ({self._zygote_end()})",
+                    f"the process that imports the app ended ({self._end_zygote()})",
                     "Its own output above may tell why; try importing the app with python -c",
                 ) from None
             for message, _descriptor in messages:
@@ -110,6 +113,8 @@ class PreforkPool(Pool):
         return "prefork (spawn)" if self._spawning else "prefork"
 
     def close(self) -> None:
+        if self._closing:
+            return
         self._closing = True
         for ends in self._starting.values():
             ends.close()
@@ -117,12 +122,14 @@ class PreforkPool(Pool):
             with contextlib.suppress(ChannelClosed):
                 self._channel.send({"command": "exit"})
                 self._await_zygote()
-        _kill(self._zygote_pid)
-        for pid in list(self._own):
-            self.reap()
-            if pid in self._own:
-                _kill(pid)
-        self._channel.close()
+        if self._zygote_pid:
+            self._end_zygote()
+            self._channel.close()
+        self.reap()
+        for pid in self._own:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
         os.close(self._lifeline_write)
         os.close(self._lifeline_read)
 
@@ -141,10 +148,9 @@ class PreforkPool(Pool):
                     self._channel.send({"command": "spawn", "child": self._numbers}, theirs.fileno())
 
     def drop_starting(self) -> None:
-        if self._ready or self._supervisor is None:
-            return
+        assert self._supervisor is not None
         for number in list(self._starting):
-            # Nobody has the other end: the engine sees a child that has hung up.
+            # Where nobody has the other end, the engine sees that the child has hung up; else it sends it away.
             self._supervisor.add_child(number, self._starting.pop(number).detach(), None, 1)
 
     def reap(self) -> None:
@@ -175,7 +181,6 @@ class PreforkPool(Pool):
             [*interpreter(), *command],
             pass_fds=(theirs.fileno(), self._lifeline_read),
             cwd=self._source.directory,
-            start_new_session=False,
         )
         self._own[process.pid] = number
         # Reaped by pid; the object must not do it when it is collected.
@@ -237,7 +242,7 @@ class PreforkPool(Pool):
             return
         if self._source.path is None:
             raise AppNotFoundError(
-                f"the app started threads when it was imported ({', '.join(names)}), so it cannot be forked",
+                f"the app has started threads ({', '.join(names)}), so it cannot be forked",
                 "Name the app (umbel -A module worker), so that children can import it themselves",
             )
         logger.warning(
@@ -264,8 +269,7 @@ class PreforkPool(Pool):
             self._forked.pop(message["pid"], None)
             self._exited(message["child"], message["pid"], message["status"])
         elif event == "refused":
-            self._note_threads(message["threads"])
-            self._retry(message["child"])
+            self._refused(message["child"], message["threads"])
         elif event == "loaded":
             assert self._supervisor is not None
             self._supervisor.app_loaded(self._loaded(message))
@@ -275,6 +279,15 @@ class PreforkPool(Pool):
         elif event == "load-failed":
             logger.error("Fork server cannot import the app: %s\n%s", message["message"], message["detail"])
             self._channel.send({"command": "exit"})
+
+    def _refused(self, number: int, threads: Sequence[str]) -> None:
+        """Threads came up in the zygote after the app was imported, by a worker_ready handler for example."""
+        if self._source.path is None:
+            assert self._supervisor is not None
+            self._supervisor.fail(f"the app has started threads ({', '.join(threads)}), so it can be forked no longer")
+            return
+        self._note_threads(threads)
+        self._retry(number)
 
     def _retry(self, number: int) -> None:
         """Starts a child again that the zygote refused or took with it."""
@@ -287,7 +300,7 @@ class PreforkPool(Pool):
         self._ready = False
         supervisor.selector.unregister(self._channel)
         self._channel.close()
-        how = self._zygote_end()
+        pid, how = self._zygote_pid, self._end_zygote()
         # Its children live on and are ours now.
         self._own.update(self._forked)
         self._forked.clear()
@@ -295,9 +308,9 @@ class PreforkPool(Pool):
         if self._closing or supervisor.stopping:
             return
         if self._source.path is None:
-            supervisor.restart(f"the fork server (pid {self._zygote_pid}) ended: {how}")
+            supervisor.restart(f"the fork server (pid {pid}) ended: {how}")
             return
-        logger.error("Fork server (pid %d) ended: %s; starting another", self._zygote_pid, how)
+        logger.error("Fork server (pid %d) ended: %s; starting another", pid, how)
         pause, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)
         supervisor.call_later(0 if pause == _FIRST_PAUSE else pause, self._start_again)
 
@@ -308,12 +321,14 @@ class PreforkPool(Pool):
         self._supervisor.selector.register(self._channel, selectors.EVENT_READ, self._receive)
         self._request_load()
 
-    def _zygote_end(self) -> str:
+    def _end_zygote(self) -> str:
+        """Reaps it and says how it ended. One that has hung up and lives on is of no use."""
+        pid, self._zygote_pid = self._zygote_pid, 0
         try:
-            _pid, status = os.waitpid(self._zygote_pid, 0)
-        except ChildProcessError:
+            os.kill(pid, signal.SIGKILL)
+            return describe_status(os.waitpid(pid, 0)[1])
+        except (ProcessLookupError, ChildProcessError):
             return "unknown how"
-        return describe_status(status)
 
     def _await_zygote(self) -> None:
         """Waits for the zygote to end by itself, which it does once its handlers have run and its children ended."""
@@ -341,9 +356,3 @@ def describe_status(status: int) -> str:
         return f"signal {-code} ({signal.Signals(-code).name})"
     except ValueError:
         return f"signal {-code}"
-
-
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, ChildProcessError):
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)

@@ -28,7 +28,7 @@ logger = logging.getLogger("umbel.worker")
 
 #: Exit status of a child that could not import the app (EX_SOFTWARE).
 START_FAILED = 70
-_DEFAULT = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGCHLD", "SIGTTIN", "SIGTTOU", "SIGUSR2")
+_DEFAULT = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGCHLD", "SIGUSR2")
 
 
 def run_child(app: Umbel, number: int, link_fd: int, lifeline_fd: int, options: PoolOptions) -> int:
@@ -95,9 +95,16 @@ def _name_process(number: int, hostname: str) -> None:
 def _reset_signals() -> None:
     # Ctrl-C goes to the whole terminal group; the main process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_terminal()
     for name in _DEFAULT:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
+def ignore_terminal() -> None:
+    """In a process group of its own a process would be stopped when it reads from its terminal, or writes to some."""
+    signal.signal(signal.SIGTTIN, signal.SIG_IGN)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
 
 
 def _own_streams() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 from dataclasses import asdict
@@ -31,6 +32,7 @@ def main() -> None:
     setup = json.loads(sys.argv[1])
     sys.argv[:] = sys.argv[:1]
     die_with_parent(signal.SIGKILL)
+    os.setpgid(0, 0)
     options = options_from(setup["options"])
     add_working_directory()
 

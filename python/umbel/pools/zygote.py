@@ -27,7 +27,7 @@ from umbel.pools.channel import Channel, ChannelClosed
 from umbel.pools.description import LoadRequest
 from umbel.pools.lifeline import die_with_parent
 from umbel.pools.loading import load_app
-from umbel.pools.process import flush_standard_streams, freeze_heap, leave, run_child, set_up_logs
+from umbel.pools.process import flush_standard_streams, freeze_heap, ignore_terminal, leave, run_child, set_up_logs
 from umbel.pools.spawned import options_from
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Zygote:
 
     def _install_signals(self) -> None:
         # Service managers send these to every process of the service; the main process acts on them.
+        ignore_terminal()
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -166,16 +167,17 @@ def running_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
 
 
-def main() -> int:
+def main() -> None:
     """`python -m umbel.pools.zygote SOCKET LIFELINE`: the descriptors are inherited."""
     socket_fd, lifeline_fd = int(sys.argv[1]), int(sys.argv[2])
     sys.argv[:] = sys.argv[:1]
     die_with_parent(signal.SIGKILL)
-    # What the terminal or a supervisor sends to the group of the main process is for that one to act on.
+    # What the terminal or `timeout` sends to the group of the main process is for that one to act on.
     os.setpgid(0, 0)
     channel = Channel(socket.socket(fileno=socket_fd))
-    return Zygote(channel, lifeline_fd).serve()
+    # Threads that the app started must not keep the interpreter from ending.
+    leave(Zygote(channel, lifeline_fd).serve)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -148,6 +148,11 @@ class Supervisor:
     def ask_stop(self, cold: bool) -> None:
         self._inbox.post(signal.SIGQUIT if cold else signal.SIGTERM)
 
+    def fail(self, reason: str) -> None:
+        logger.critical("Stopping: %s", reason)
+        self._status = 1
+        self.stop("warm")
+
     def restart(self, reason: str) -> None:
         logger.error("Restarting: %s", reason)
         self.restart_wanted = True
