@@ -60,6 +60,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], name: str) -
     [
         (["wroker"], "there is no command 'wroker'; did you mean worker?", "umbel --help"),
         (["zzz"], "there is no command 'zzz'; commands are worker, call", "umbel --help"),
+        (["beat"], "Celery's command 'beat' is not part of this version", "umbel --help"),
         (["worker", "--concurency", "3"], "--concurrency", "umbel worker --help"),
         (["worker", "-c", "none"], "'none' is not a valid integer range", "umbel worker --help"),
         (["worker", "-c", "0"], "0 is not in the range", "umbel worker --help"),
