@@ -287,7 +287,7 @@ fn kills_in_the_middle_of_a_batch_lose_nothing() {
     let bench = Bench::new();
     let mut worker = started(&bench);
     worker.worker.set_pool_size(2);
-    let mut processes = vec![start_child(&mut worker), start_child(&mut worker)];
+    let mut processes = [start_child(&mut worker), start_child(&mut worker)];
     bench.publish((0..2_000).map(|n| add(n, n, n)));
     for round in 0..6 {
         bench.wait_until(|| worker.stats().engine.totals.succeeded > round * 200);

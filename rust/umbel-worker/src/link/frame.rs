@@ -15,6 +15,9 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// The largest payload either end accepts or sends (bytes).
 pub const MAX_PAYLOAD: usize = 1 << 30;
 
+/// The largest job or outcome (bytes): one more of these fits into a frame that is not full yet.
+pub(super) const MAX_ITEM: usize = MAX_PAYLOAD - BATCH;
+
 /// Length and kind.
 pub(super) const HEADER: usize = 5;
 
@@ -96,7 +99,7 @@ pub(super) fn put_ids(out: &mut Vec<u8>, kind: u8, jobs: &[JobId]) {
 
 /// Whether `job` fits in a frame.
 pub(super) fn fits(job: &Job) -> bool {
-    fields::message_size(&job.message) + job.queue.len() + 16 <= MAX_PAYLOAD
+    fields::message_size(&job.message) + job.queue.len() + 16 <= MAX_ITEM
 }
 
 /// Writes jobs as one or more frames. Every job fits.

@@ -185,7 +185,7 @@ impl Running {
     pub fn wait_for(&mut self, mut fits: impl FnMut(&WorkerEvent) -> bool) -> WorkerEvent {
         loop {
             if let Some(index) = self.seen.iter().position(&mut fits) {
-                return self.seen.drain(..=index).last().unwrap();
+                return self.seen.drain(..=index).next_back().unwrap();
             }
             self.serve();
         }

@@ -1,0 +1,167 @@
+//! A child's end of the link: jobs in, outcomes out, without Python.
+//!
+//! 1. The link thread reads frames. Jobs wait in a local queue; executors (one or many threads) take them with
+//!    [`ChildLink::next`].
+//! 2. What executors report collects in a buffer. Whoever finishes a job while nothing else is waiting writes it out
+//!    at once; so does one who finds the buffer large or a millisecond old. Thus a busy child writes once per batch
+//!    and an idle one without delay.
+//! 3. Whatever is still in the buffer after a millisecond is written by the link thread, which needs no lock that an
+//!    executor holds while it runs a task (in particular not the GIL).
+//! 4. A recall is answered by the link thread alone.
+//!
+//! Locks are the standard library's: `parking_lot` keeps sleeping threads in a table of the process, which a fork from
+//! a process with threads copies in whatever state it is.
+//!
+//! The link thread is woken only when the buffer turns non-empty while it sleeps; while there is traffic it looks
+//! once a millisecond.
+
+mod reader;
+mod shared;
+mod state;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::EventfdFlags;
+use umbel_protocol::ResultWrite;
+
+use super::{LinkError, fields, frame, outgoing, thread};
+use crate::engine::{Job, JobId, Outcome};
+use shared::Shared;
+
+/// A child's end of the socket to the main process. Many threads may call it.
+#[derive(Debug)]
+pub struct ChildLink {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ChildLink {
+    /// Takes over `socket`, says that `slots` jobs can run at a time, and starts the link thread.
+    ///
+    /// With one slot, soft time limits are told by SIGUSR1 to the process's main thread, provided that it has a
+    /// handler; see [`ChildLink::soft_limit_job`].
+    pub fn new(socket: OwnedFd, slots: usize) -> Result<Self, LinkError> {
+        outgoing::close_on_exec(socket.as_fd())?;
+        let wake =
+            rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(std::io::Error::from)?;
+        let shared = Arc::new(Shared {
+            socket,
+            wake,
+            state: Mutex::default(),
+            arrivals: Condvar::new(),
+            written: Condvar::new(),
+            signals: slots == 1,
+        });
+        frame::put_ready(&mut shared.lock().out, slots);
+        shared.write_out(shared.lock());
+        let shared_with_thread = Arc::clone(&shared);
+        let thread = thread::spawn("umbel-link", move || shared_with_thread.run())?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Waits for the next job, which counts as started from then on. `None` at the timeout (never without one) or
+    /// once the child should end.
+    pub fn next(&self, timeout: Option<Duration>) -> Option<Job> {
+        self.shared.next(timeout.map(|timeout| Instant::now() + timeout))
+    }
+
+    /// Reports how a job ended. Written within about a millisecond; never waits unless the main process is slow to
+    /// read. `TooLarge` leaves the job running.
+    pub fn finish(&self, outcome: &Outcome) -> Result<(), LinkError> {
+        check(fields::outcome_size(outcome))?;
+        let mut state = self.shared.lock();
+        state.running.remove(&outcome.job);
+        state.overdue.retain(|job| *job != outcome.job);
+        // A start that was not told yet goes without saying.
+        if let Some(index) = state.started.iter().rposition(|job| *job == outcome.job) {
+            state.started.swap_remove(index);
+        }
+        state.put_outcome(outcome);
+        self.shared.reported(state);
+        Ok(())
+    }
+
+    /// Stores a record while a job runs, in order with what [`ChildLink::finish`] will store.
+    pub fn progress(&self, job: JobId, result: &ResultWrite) -> Result<(), LinkError> {
+        check(fields::result_size(result))?;
+        let mut state = self.shared.lock();
+        state.seal();
+        frame::put_progress(&mut state.out, job, result);
+        state.since_now();
+        self.shared.arm(&mut state);
+        Ok(())
+    }
+
+    /// Asks for no more jobs: those that have not started go back, and `next` returns `None` from now on.
+    pub fn retire(&self) {
+        let mut state = self.shared.lock();
+        if state.retiring || state.stopped {
+            return;
+        }
+        state.retiring = true;
+        // First that it retires, so that what comes back is not sent here again.
+        state.seal();
+        frame::put_ids(&mut state.out, frame::RETIRING, &[]);
+        state.give_back();
+        self.shared.arrivals.notify_all();
+        self.shared.write_out(state);
+    }
+
+    /// The running job whose soft limit has passed, once; for the SIGUSR1 handler. A job that has ended since is not
+    /// returned, so the exception never hits the next one.
+    pub fn soft_limit_job(&self) -> Option<Job> {
+        let mut state = self.shared.lock();
+        let job = state.overdue.pop_front()?;
+        state.running.get(&job).cloned()
+    }
+
+    /// Waits until everything reported is written, or the main process is gone.
+    pub fn flush(&self) {
+        let mut state = self.shared.lock();
+        while !state.gone && (state.writing || state.has_unsent()) {
+            state = if state.writing {
+                self.shared.written.wait(state).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                self.shared.write_out(state);
+                self.shared.lock()
+            };
+        }
+    }
+
+    /// Whether the main process said stop, or is gone.
+    pub fn stopped(&self) -> bool {
+        self.shared.lock().stopped
+    }
+
+    /// Whether `next` returns no more jobs: the child retires, or [`ChildLink::stopped`].
+    pub fn is_ending(&self) -> bool {
+        let state = self.shared.lock();
+        state.retiring || state.stopped
+    }
+
+    /// Jobs that `next` has returned and `finish` has not ended.
+    pub fn running(&self) -> usize {
+        self.shared.lock().running.len()
+    }
+}
+
+impl Drop for ChildLink {
+    /// Writes what is left and closes the socket.
+    fn drop(&mut self) {
+        self.shared.lock().closing = true;
+        self.shared.wake();
+        self.shared.arrivals.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // The thread reports its own panic, if any, as a lost main process.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn check(bytes: usize) -> Result<(), LinkError> {
+    let limit = frame::MAX_ITEM;
+    if bytes > limit { Err(LinkError::TooLarge { bytes, limit }) } else { Ok(()) }
+}

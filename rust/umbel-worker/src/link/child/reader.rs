@@ -1,0 +1,165 @@
+//! The link thread: reads frames, and writes what executors leave unwritten.
+
+use std::os::fd::AsFd;
+use std::sync::MutexGuard;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::shared::{LINGER, Shared};
+use super::state::State;
+use crate::engine::{Job, JobId};
+use crate::link::frame::ToChild;
+use crate::link::incoming::{Incoming, ReadState};
+
+impl Shared {
+    /// The link thread.
+    pub(super) fn run(&self) {
+        let _last = LastWords(self);
+        let mut incoming = Incoming::default();
+        while let Some(timeout) = self.look() {
+            let readable = match self.wait(timeout) {
+                Ok(readable) => readable,
+                Err(error) => {
+                    log::error!("cannot wait for the main process: {error}");
+                    return;
+                }
+            };
+            if readable && !self.receive(&mut incoming) {
+                return;
+            }
+        }
+    }
+
+    /// Writes what is due. Returns how long to wait for frames: `Some(None)` for ever, `None` to end.
+    fn look(&self) -> Option<Option<Duration>> {
+        let mut state = self.lock();
+        if state.closing {
+            self.write_out(state);
+            return None;
+        }
+        let age = state.oldest.map(|oldest| oldest.elapsed());
+        match age {
+            Some(age) if age < LINGER => return Some(Some(LINGER - age)),
+            Some(_) => {
+                state.active = false;
+                state.armed = true;
+                self.write_out(state);
+                return Some(Some(LINGER));
+            }
+            None => {}
+        }
+        // One more look while there is traffic spares it a wake-up for each batch.
+        state.armed = std::mem::take(&mut state.active);
+        Some(state.armed.then_some(LINGER))
+    }
+
+    fn wait(&self, timeout: Option<Duration>) -> std::io::Result<bool> {
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let (readable, woken) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+        if woken {
+            // Empties the counter; there is nothing to learn from its value.
+            let _ = rustix::io::read(&self.wake, &mut [0u8; 8]);
+        }
+        Ok(readable)
+    }
+
+    /// Reads and handles frames; false when no more will come.
+    fn receive(&self, incoming: &mut Incoming) -> bool {
+        let read = match incoming.receive(self.socket.as_fd()) {
+            Ok(read) => read,
+            Err(error) => {
+                log::error!("cannot read from the main process: {error}");
+                ReadState::Closed
+            }
+        };
+        loop {
+            let frame = match incoming.next_frame() {
+                Ok(Some((kind, payload))) => ToChild::decode(kind, payload),
+                Ok(None) => return read != ReadState::Closed,
+                Err(error) => Err(error),
+            };
+            match frame {
+                Ok(frame) => self.handle(frame),
+                Err(error) => {
+                    log::error!("the main process sent what this child does not understand: {error}");
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn handle(&self, frame: ToChild) {
+        let mut state = self.lock();
+        match frame {
+            ToChild::Jobs(jobs) => self.arrived(state, jobs),
+            ToChild::Recall(jobs) => {
+                let back = state.recall(&jobs);
+                state.put_returned(&back);
+                self.write_out(state);
+            }
+            ToChild::SoftLimit(job) => {
+                if state.running.contains_key(&job) {
+                    state.overdue.push_back(job);
+                    if self.signals {
+                        signal_main_thread();
+                    }
+                }
+            }
+            ToChild::Stop => {
+                state.stopped = true;
+                if !state.waiting.is_empty() {
+                    state.give_back();
+                }
+                self.arrivals.notify_all();
+                self.write_out(state);
+            }
+        }
+    }
+
+    fn arrived(&self, mut state: MutexGuard<'_, State>, jobs: Vec<Job>) {
+        if state.retiring || state.stopped {
+            let jobs: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+            state.put_returned(&jobs);
+            self.write_out(state);
+            return;
+        }
+        let wake = jobs.len().min(state.sleepers);
+        state.waiting.extend(jobs);
+        // They are about to be reported as started: this thread is awake and can promise to look.
+        (state.armed, state.active) = (true, true);
+        drop(state);
+        for _ in 0..wake {
+            self.arrivals.notify_one();
+        }
+    }
+}
+
+/// However the link thread ends, nobody must wait for it.
+struct LastWords<'a>(&'a Shared);
+
+impl Drop for LastWords<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        self.0.set_gone(&mut state);
+    }
+}
+
+/// Sends SIGUSR1 to the main thread, unless its default action, which is to end the process, is in force.
+fn signal_main_thread() {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: a null new action only asks; `action` is valid for writes and read only when the call succeeded. tgkill
+    // takes plain numbers; the main thread's id is the process's.
+    unsafe {
+        let asked = libc::sigaction(libc::SIGUSR1, std::ptr::null(), action.as_mut_ptr());
+        if asked == 0 && action.assume_init().sa_sigaction != libc::SIG_DFL {
+            let process = libc::getpid();
+            libc::syscall(libc::SYS_tgkill, process, process, libc::SIGUSR1);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What a child's link knows: jobs that wait and run, and reports not yet written.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Instant;
+
+use crate::engine::{Job, JobId, Outcome};
+use crate::link::{fields, frame};
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) waiting: VecDeque<Job>,
+    /// Threads that sleep in `next`.
+    pub(super) sleepers: usize,
+    pub(super) running: HashMap<JobId, Job>,
+    /// Running jobs whose soft limit has passed and who have not been told.
+    pub(super) overdue: VecDeque<JobId>,
+
+    /// Started and not yet told.
+    pub(super) started: Vec<JobId>,
+    /// Encoded frames not yet written; `open` is where its last one starts if that is a `Finished` that may grow.
+    pub(super) out: Vec<u8>,
+    pub(super) open: Option<usize>,
+    /// Since when something has been waiting to be written.
+    pub(super) oldest: Option<Instant>,
+    /// A thread is writing; it looks again before it stops.
+    pub(super) writing: bool,
+    /// Buffers of the last write, for the next.
+    pub(super) spare: (Vec<u8>, Vec<u8>),
+
+    /// The link thread will look at the buffer within `LINGER` by itself.
+    pub(super) armed: bool,
+    /// Something was reported since it last looked.
+    pub(super) active: bool,
+
+    pub(super) retiring: bool,
+    pub(super) stopped: bool,
+    /// The main process is gone: nothing can be written.
+    pub(super) gone: bool,
+    /// This end is being dropped.
+    pub(super) closing: bool,
+}
+
+impl State {
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.started.is_empty() || !self.out.is_empty()
+    }
+
+    pub(super) fn since_now(&mut self) {
+        if self.oldest.is_none() {
+            self.oldest = Some(Instant::now());
+        }
+    }
+
+    /// Ends a `Finished` frame that could have grown.
+    pub(super) fn seal(&mut self) {
+        if let Some(start) = self.open.take() {
+            frame::close(&mut self.out, start);
+        }
+    }
+
+    pub(super) fn put_outcome(&mut self, outcome: &Outcome) {
+        if self.open.is_some_and(|start| self.out.len() - start >= frame::BATCH) {
+            self.seal();
+        }
+        if self.open.is_none() {
+            self.open = Some(frame::open(&mut self.out, frame::FINISHED));
+        }
+        fields::put_outcome(&mut self.out, outcome);
+        self.since_now();
+    }
+
+    /// Reports what waits as returned.
+    pub(super) fn give_back(&mut self) {
+        let jobs: Vec<JobId> = self.waiting.drain(..).map(|job| job.id).collect();
+        self.put_returned(&jobs);
+    }
+
+    pub(super) fn put_returned(&mut self, jobs: &[JobId]) {
+        self.seal();
+        frame::put_ids(&mut self.out, frame::RETURNED, jobs);
+        self.since_now();
+    }
+
+    /// Everything unsent: a frame of what started, which precedes all else, and the other frames.
+    pub(super) fn take_unsent(&mut self) -> (Vec<u8>, Vec<u8>) {
+        self.seal();
+        let (mut first, mut second) = std::mem::take(&mut self.spare);
+        if !self.started.is_empty() {
+            frame::put_ids(&mut first, frame::STARTED, &self.started);
+            self.started.clear();
+        }
+        std::mem::swap(&mut self.out, &mut second);
+        self.oldest = None;
+        (first, second)
+    }
+
+    pub(super) fn keep_spare(&mut self, (mut first, mut second): (Vec<u8>, Vec<u8>)) {
+        first.clear();
+        second.clear();
+        if second.capacity() <= 4 * frame::BATCH {
+            self.spare = (first, second);
+        }
+    }
+
+    /// Takes those of `jobs` that have not started out of the queue.
+    pub(super) fn recall(&mut self, jobs: &[JobId]) -> Vec<JobId> {
+        let wanted: HashSet<JobId> = jobs.iter().copied().collect();
+        let mut back = Vec::new();
+        self.waiting.retain(|job| {
+            let recalled = wanted.contains(&job.id);
+            if recalled {
+                back.push(job.id);
+            }
+            !recalled
+        });
+        back
+    }
+}
