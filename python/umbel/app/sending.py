@@ -19,6 +19,7 @@ from umbel.exceptions import EncodeError, ImproperlyConfigured, from_native
 from umbel.result import AsyncResult, denied_join_result
 from umbel.routing import Destination, Queues, Router, queues_from_conf
 from umbel.serialization import accepted, loads
+from umbel.serialization.compression import compress
 from umbel.signals import after_task_publish, before_task_publish
 
 if TYPE_CHECKING:
@@ -412,8 +413,8 @@ def _written(encoding: Encoding, name: str, body: Any) -> bytes:
 
 def _compress(data: bytes, method: str, name: str) -> tuple[bytes, str]:
     try:
-        return _native.compress(data, method)
+        return compress(data, method)
     except KeyError:
         raise ImproperlyConfigured(
-            f"Task {name}: no compression method {method!r}; use zlib, gzip, bzip2 or zstd"
+            f"Task {name}: no compression method {method!r}; use zlib, gzip, bzip2, zstd, lzma or brotli"
         ) from None

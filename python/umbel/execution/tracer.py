@@ -33,6 +33,7 @@ from umbel.execution.follow_ups import call_errbacks, fail_chain, needs_canvas, 
 from umbel.execution.report import log_failure, log_ignored, log_rejected, log_retry, log_success, logger
 from umbel.execution.runner import TaskRunner
 from umbel.serialization import accepted, loads
+from umbel.serialization.compression import decompress
 from umbel.task import Context
 
 if TYPE_CHECKING:
@@ -111,11 +112,12 @@ class Tracer:
             runner = self._runners[name] = TaskRunner(task)
         try:
             args, kwargs, embed = self._decode(job)
+            headers = job.headers
         except (ContentDisallowed, SerializerNotInstalled) as error:
             raise _Unreadable("not-accepted", str(error)) from error
-        except (DecodeError, InvalidTaskError) as error:
+        except (DecodeError, InvalidTaskError, _native.NativeError) as error:
             raise _Unreadable("undecodable", str(error)) from error
-        request = Context.of_job(job, job.headers, args, kwargs, self._hostname)
+        request = Context.of_job(job, headers, args, kwargs, self._hostname)
         request.task_object = runner.task
         if embed:
             self._take_embed(request, embed)
@@ -123,13 +125,15 @@ class Tracer:
 
     def _decode(self, job: Job) -> tuple[Any, Any, Any]:
         content_type = job.content_type
-        if content_type == _JSON and _JSON in self._accept:
+        compression = job.compression
+        if compression is None and content_type == _JSON and _JSON in self._accept:
             try:
                 args, kwargs, embed = job.decode_json()
             except Exception as error:
                 raise DecodeError(f"the body is no task in JSON: {error}") from error
         else:
-            args, kwargs, embed = _sort_body(loads(job.body, content_type, job.content_encoding, self._accept))
+            body = job.body if compression is None else decompress(job.body, compression)
+            args, kwargs, embed = _sort_body(loads(body, content_type, job.content_encoding, self._accept))
         if not isinstance(kwargs, dict):
             raise InvalidTaskError(f"keyword arguments are a {type(kwargs).__name__}, not a map")
         if not isinstance(args, (list, tuple)):

@@ -12,6 +12,7 @@ from umbel._interfaces import AppInterface
 from umbel.exceptions import DecodeError, EncodeError, ImproperlyConfigured
 from umbel.result.failures import portable, rebuild, restore_wrapped, to_fields
 from umbel.serialization import accepted, by_name, loads
+from umbel.serialization.compression import compress, decompress
 from umbel.states import EXCEPTION_STATES, READY_STATES
 
 __all__ = ["RecordFormat"]
@@ -42,7 +43,7 @@ class RecordFormat:
     @staticmethod
     def _check_compression(method: str) -> None:
         try:
-            _native.compress(b"", method)
+            compress(b"", method)
         except KeyError:
             raise ImproperlyConfigured(f"result_compression knows no method {method!r}") from None
 
@@ -85,7 +86,7 @@ class RecordFormat:
         except (TypeError, ValueError, RecursionError) as error:
             raise EncodeError(repr(error)) from error
         if self._compression:
-            packed, method = _native.compress(data, self._compression)
+            packed, method = compress(data, self._compression)
             return _COMPRESSED + method.encode() + b"\x00" + packed
         return data
 
@@ -102,7 +103,7 @@ class RecordFormat:
         """
         if data.startswith(_COMPRESSED):
             method, _, packed = data[len(_COMPRESSED) :].partition(b"\x00")
-            data = _decompress(packed, method.decode("ascii", "replace"))
+            data = decompress(packed, method.decode("ascii", "replace"))
         content_type = _content_type(data)
         meta = loads(data, content_type, None, self._accept)
         if not isinstance(meta, dict) or "status" not in meta:
@@ -129,13 +130,6 @@ class _IsoClock:
             text = datetime.fromtimestamp(second, self._timezone).isoformat()
             kept = self._kept = (second, text[:19], text[19:])
         return f"{kept[1]}.{rest // 1000:06d}{kept[2]}"
-
-
-def _decompress(data: bytes, method: str) -> bytes:
-    try:
-        return _native.decompress(data, method)
-    except (KeyError, ValueError, _native.NativeError) as error:
-        raise DecodeError(f"Result compressed with {method!r} cannot be read: {error}") from error
 
 
 def _content_type(data: bytes) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from umbel import Umbel, _native
+from umbel.serialization.compression import decompress
 
 VECTORS = Path(__file__).parents[2] / "wire" / "vectors"
 
@@ -23,7 +24,9 @@ CALLS = [
     "argsrepr",
     "compression_bzip2",
     "compression_gzip",
+    "compression_lzma",
     "compression_zlib",
+    "compression_zstd",
     "countdown",
     "countdown_float",
     "custom_headers",
@@ -233,7 +236,7 @@ def test_body(vector: str) -> None:
     theirs = base64.b64decode(recorded["body"])
     method = dict(message["headers"]).get("compression")
     if method is not None:
-        assert _native.decompress(message["body"], str(method)) == _native.decompress(theirs, str(method))
+        assert decompress(message["body"], str(method)) == decompress(theirs, str(method))
     elif vector == "serializer_pickle":
         assert pickle.loads(message["body"]) == pickle.loads(theirs)
     else:

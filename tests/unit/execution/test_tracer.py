@@ -48,6 +48,22 @@ def test_serializers(app: Umbel, bench: Bench, serializer: str) -> None:
     assert bench.run(add, 2, kwargs={"y": 3}, serializer=serializer)["record"]["result"] == 5
 
 
+@pytest.mark.parametrize("compression", ["zlib", "bzip2", "zstd", "lzma"])
+def test_compression(app: Umbel, bench: Bench, compression: str) -> None:
+    app.conf.accept_content = ["json", "msgpack"]
+    echo = app.task(name="echo")(lambda x: x)
+    assert bench.run(echo, "x" * 100, compression=compression)["record"]["result"] == "x" * 100
+    assert bench.run(echo, "y", compression=compression, serializer="msgpack")["record"]["result"] == "y"
+
+
+def test_compression_nobody_knows(app: Umbel, bench: Bench) -> None:
+    app.task(name="echo")(lambda x: x)
+    message: Any = app.sender.prepare("echo", (1,), {}, {"headers": {"compression": "application/x-rot13"}}).message
+    outcome = bench.deliver(message)
+    assert (outcome["disposition"], outcome["kind"]) == ("reject", "undecodable")
+    assert "rot13" in outcome["reason"]
+
+
 def test_coroutines(app: Umbel, bench: Bench) -> None:
     @app.task(name="double", autoretry_for=(KeyError,))
     async def double(x: int) -> int:

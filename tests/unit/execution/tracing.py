@@ -21,6 +21,11 @@ class Job:
         self.content_encoding = message["content_encoding"]
         self.properties = dict(message["properties"])
         self.queue = message["routing_key"]
+        # Python undoes what the core does not know; the core did the rest.
+        method = self._headers.get("compression")
+        self.compression = method if method in ("application/x-lzma", "application/x-rot13") else None
+        if method is not None and self.compression is None:
+            self.body = _native.decompress(self.body, method)
         self.redelivered = redelivered
         self.delivery_info = {
             "exchange": message["exchange"],
