@@ -148,10 +148,16 @@ class PreforkPool(Pool):
                     self._channel.send({"command": "spawn", "child": self._numbers}, theirs.fileno())
 
     def drop_starting(self) -> None:
-        assert self._supervisor is not None
+        if self._ready:
+            # They come, and are sent away.
+            return
         for number in list(self._starting):
-            # Where nobody has the other end, the engine sees that the child has hung up; else it sends it away.
-            self._supervisor.add_child(number, self._starting.pop(number).detach(), None, 1)
+            self._give_up(number)
+
+    def _give_up(self, number: int) -> None:
+        """Announces a child whose other end nobody has: the engine sees that it has hung up."""
+        assert self._supervisor is not None
+        self._supervisor.add_child(number, self._starting.pop(number).detach(), None, 1)
 
     def reap(self) -> None:
         for pid, number in list(self._own.items()):
@@ -284,6 +290,7 @@ class PreforkPool(Pool):
         """Threads came up in the zygote after the app was imported, by a worker_ready handler for example."""
         if self._source.path is None:
             assert self._supervisor is not None
+            self._give_up(number)
             self._supervisor.fail(f"the app has started threads ({', '.join(threads)}), so it can be forked no longer")
             return
         self._note_threads(threads)
