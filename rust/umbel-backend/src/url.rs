@@ -39,6 +39,13 @@ mod tests {
             let broker = umbel_broker::open(url, &options, clock).expect(url);
             assert_eq!(backend.identity(), broker.identity(), "{url}");
         }
+        let (results, options) = ("redis://localhost:1/3?global_keyprefix=app", TransportOptions::new());
+        let clock = Arc::new(SystemClock);
+        let backend = open(results, &options, clock.clone()).expect("a result store");
+        for (url, is_same) in [("redis://localhost:1/2", true), ("redis://localhost:2/3", false), ("memory://", false)] {
+            let broker = umbel_broker::open_beside(url, &options, results, &options, clock.clone()).expect(url);
+            assert_eq!(backend.identity() == broker.identity(), is_same, "{url}");
+        }
         let error = open("mongodb://h", &TransportOptions::new(), Arc::new(SystemClock)).err().expect("unknown");
         assert!(error.to_string().starts_with("result_backend: "), "{error}");
     }

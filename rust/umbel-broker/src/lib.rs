@@ -18,4 +18,4 @@ pub use error::{BrokerError, NextStep, Result};
 pub use memory::MemoryBroker;
 pub use redis::{RedisBroker, RedisOptions};
 pub use sqlite::SqliteBroker;
-pub use url::{TransportOptions, open};
+pub use url::{TransportOptions, open, open_beside};

@@ -68,6 +68,26 @@ pub fn open(url: &str, options: &TransportOptions, clock: Arc<dyn Clock>) -> Res
     }
 }
 
+/// As [`open`], for a broker whose results are kept at `result_url`: where that is on the same server, both can be
+/// written in one step, and [`Broker::identity`] says so.
+///
+/// # Errors
+/// [`BrokerError::Config`] for a broker's URL or option that cannot be used.
+pub fn open_beside(
+    url: &str,
+    options: &TransportOptions,
+    result_url: &str,
+    result_options: &TransportOptions,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn Broker>> {
+    match (Engine::of(url, "broker_url")?, Engine::of(result_url, "result_backend")) {
+        (Engine::Redis, Ok(Engine::Redis)) => {
+            Ok(Arc::new(crate::redis::RedisBroker::beside(url, options, result_url, result_options)?))
+        }
+        _ => open(url, options, clock),
+    }
+}
+
 /// Name of the in-process store a `memory://` URL means.
 pub fn memory_name(url: &str) -> &str {
     let rest = url.split_once(':').map_or("", |(_, rest)| rest);

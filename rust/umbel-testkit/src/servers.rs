@@ -114,6 +114,12 @@ impl RedisServer {
         self.process.id()
     }
 
+    /// Stops the process from running, as if its machine hung; it still accepts connections. Killing it works.
+    pub fn freeze(&self) {
+        let stopped = Command::new("kill").args(["-STOP", &self.pid().to_string()]).status();
+        assert!(stopped.is_ok_and(|status| status.success()), "kill -STOP");
+    }
+
     /// Kills the process without warning.
     pub fn kill(&mut self) {
         let _ = self.process.kill();

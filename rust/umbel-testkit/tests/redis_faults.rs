@@ -211,6 +211,24 @@ fn a_server_that_is_not_there_or_says_nothing_is_no_reason_to_hang() {
     assert!(start.elapsed() < PATIENCE);
 }
 
+/// Who only listens notices too, though nothing it asked for is overdue.
+#[test]
+fn a_listener_notices_a_server_that_hangs() {
+    let Some(server) = RedisServer::start() else { return };
+    let given = options(&[("health_check_interval", "0.1"), ("socket_timeout", "0.2")]);
+    let backend = RedisBackend::from_url(&server.url(0), &given).expect("a result store");
+    let mut listener = backend.listener().expect("a listener");
+    listener.subscribe(&["t".to_owned()]).expect("subscribe");
+    assert_eq!(listener.next(Duration::from_millis(300)), Ok(vec![]), "a healthy server answers");
+
+    server.freeze();
+
+    let start = Instant::now();
+    let error = listener.next(PATIENCE).expect_err("nobody there");
+    assert_eq!(error.next_step(), NextStep::Reconnect, "{error}");
+    assert!(start.elapsed() < PATIENCE / 2);
+}
+
 #[test]
 fn an_answer_that_comes_too_late_is_never_taken_for_another() {
     let Some(server) = RedisServer::start() else { return };
@@ -229,7 +247,8 @@ fn an_answer_that_comes_too_late_is_never_taken_for_another() {
 fn a_replica_a_crowded_and_an_old_server_are_understood() {
     let Some(replica) = server(&["--replicaof", "127.0.0.1 1"]) else { return };
     let broker = broker_at(&replica.url(0), &[]);
-    let error = broker.publisher().and_then(|mut publisher| publisher.publish(&[outgoing("m")])).expect_err("read-only");
+    let error =
+        broker.publisher().and_then(|mut publisher| publisher.publish(&[outgoing("m")])).expect_err("read-only");
     assert!(matches!(error, BrokerError::Unavailable { .. }), "{error:?}");
 
     let Some(crowded) = server(&["--maxclients", "2"]) else { return };

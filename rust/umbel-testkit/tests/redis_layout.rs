@@ -242,8 +242,14 @@ fn prefixes_cover_all_and_nothing_is_left_behind() {
 
     let keys = strings(client.keys("*"));
     let expected = [
-        "unacked", "unacked_index", "umbel:dead", "umbel:dead_messages", "umbel:delayed", "umbel:delayed_messages",
-        "umbel:worker:w", "umbel:workers",
+        "unacked",
+        "unacked_index",
+        "umbel:dead",
+        "umbel:dead_messages",
+        "umbel:delayed",
+        "umbel:delayed_messages",
+        "umbel:worker:w",
+        "umbel:workers",
     ];
     assert_eq!(keys, expected.iter().map(|key| format!("pre-{key}")).collect());
 

@@ -116,9 +116,11 @@ pub(super) fn db(path: &str, query: Option<String>) -> Result<i64> {
     let text = query.unwrap_or_else(|| path.to_owned());
     match text.trim_matches('/') {
         "" => Ok(0),
-        number => number.parse().ok().filter(|db: &i64| *db >= 0).ok_or_else(|| {
-            unusable(&format!("the database {number:?} is not a number; write redis://host:6379/0"))
-        }),
+        number => number
+            .parse()
+            .ok()
+            .filter(|db: &i64| *db >= 0)
+            .ok_or_else(|| unusable(&format!("the database {number:?} is not a number; write redis://host:6379/0"))),
     }
 }
 
@@ -126,7 +128,8 @@ fn decode(text: &str) -> Result<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
-        let escaped = || std::str::from_utf8(after.get(..2)?).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let escaped =
+            || std::str::from_utf8(after.get(..2)?).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok());
         match (first == b'%').then(escaped).flatten() {
             Some(byte) => {
                 bytes.push(byte);

@@ -34,9 +34,10 @@ impl RedisAdmin {
         let call = Command::new("HMGET").arg(&self.keys.dead_messages).args(ids.iter().map(|(id, _)| id));
         let records = self.link.connection()?.query(&call)?.into_elements();
         let limits = self.options.limits;
-        let found = ids.iter().zip(records).filter_map(|((id, score), record)| {
-            record::dead_letter(id.clone(), *score, record.as_bytes()?, &limits)
-        });
+        let found = ids
+            .iter()
+            .zip(records)
+            .filter_map(|((id, score), record)| record::dead_letter(id.clone(), *score, record.as_bytes()?, &limits));
         Ok(found.collect())
     }
 

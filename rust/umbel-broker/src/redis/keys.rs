@@ -120,8 +120,13 @@ mod tests {
     fn lists_are_where_kombu_looks() {
         let kombu = keys(&[]);
         for (priority, name) in [
-            (None, "celery"), (Some(-1), "celery"), (Some(2), "celery"), (Some(3), "celery\u{6}\u{16}3"),
-            (Some(4), "celery\u{6}\u{16}3"), (Some(9), "celery\u{6}\u{16}9"), (Some(12), "celery\u{6}\u{16}9"),
+            (None, "celery"),
+            (Some(-1), "celery"),
+            (Some(2), "celery"),
+            (Some(3), "celery\u{6}\u{16}3"),
+            (Some(4), "celery\u{6}\u{16}3"),
+            (Some(9), "celery\u{6}\u{16}9"),
+            (Some(12), "celery\u{6}\u{16}9"),
         ] {
             assert_eq!(kombu.list_name("celery", priority), name);
         }

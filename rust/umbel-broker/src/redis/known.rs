@@ -70,7 +70,9 @@ fn pickle_is_success(record: &[u8]) -> bool {
         Some(&head[at + key.len()..])
     });
     // Between the two strings there is at most the note that the key was memorized.
-    after_key.is_some_and(|rest| (0..4).any(|gap| rest.get(gap..).is_some_and(|rest| VALUES.iter().any(|value| rest.starts_with(value)))))
+    after_key.is_some_and(|rest| {
+        (0..4).any(|gap| rest.get(gap..).is_some_and(|rest| VALUES.iter().any(|value| rest.starts_with(value))))
+    })
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod doorbell;
 mod keys;
 mod known;
 mod link;
+mod option_reader;
 mod options;
 mod publisher;
 mod record;
@@ -60,6 +61,27 @@ impl RedisBroker {
     /// [`crate::BrokerError::Config`] for a URL or option that cannot be used.
     pub fn from_url(url: &str, options: &TransportOptions) -> Result<Self> {
         RedisOptions::parse(url, options).map(Self::new)
+    }
+
+    /// The same for a broker whose results go to the Redis at `result_url`: on the same server, as the same user, they
+    /// are written together with acknowledgements, whatever their database and prefix.
+    ///
+    /// # Errors
+    /// [`crate::BrokerError::Config`] for a broker's URL or option that cannot be used.
+    pub fn beside(
+        url: &str,
+        options: &TransportOptions,
+        result_url: &str,
+        result_options: &TransportOptions,
+    ) -> Result<Self> {
+        let mut broker = RedisOptions::parse(url, options)?;
+        if let Ok(results) = RedisOptions::parse(result_url, result_options)
+            && results.store_name(0) == broker.store_name(0)
+        {
+            let prefix = result_prefix(&results.global_keyprefix);
+            broker.results = ResultLayout { db: Some(results.db), prefix };
+        }
+        Ok(Self::new(broker))
     }
 }
 

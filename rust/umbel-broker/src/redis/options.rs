@@ -9,18 +9,10 @@ use rustls::ClientConfig;
 use umbel_protocol::Limits;
 
 use super::address::{self, Parts};
+use super::option_reader::Reader;
 use super::wire::{Command, TlsOptions};
 use crate::error::{BrokerError, Result};
-use crate::queue::PRIORITY_STEPS;
 use crate::url::{TransportOptions, hide_password};
-
-/// Options of kombu that ask for nothing here: what they tune does not exist, or is always on.
-const WITHOUT_MEANING: [&str; 19] = [
-    "ack_emulation", "brpop_timeout", "credential_provider", "fanout_patterns", "fanout_prefix", "max_connections",
-    "protocol", "queue_order_strategy", "retry_on_error", "retry_on_timeout", "sentinel_fanout_compat",
-    "socket_keepalive_options", "socket_read_size", "socket_type", "unacked_mutex_expire", "unacked_mutex_key",
-    "unacked_restore_interval", "unacked_restore_limit", "unacked_restore_throttle",
-];
 
 /// Where one server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,9 +65,7 @@ impl Credentials {
         let hello = Command::new("HELLO").arg("3");
         match &self.password {
             None => hello,
-            Some(password) => {
-                hello.arg("AUTH").arg(self.username.as_deref().unwrap_or("default")).arg(password)
-            }
+            Some(password) => hello.arg("AUTH").arg(self.username.as_deref().unwrap_or("default")).arg(password),
         }
     }
 }
@@ -199,7 +189,7 @@ impl RedisOptions {
         Ok(parsed)
     }
 
-    /// The server and database as one text; the same for every spelling.
+    /// Server, user and database as one text; the same for every spelling. Another user may not be allowed the same keys.
     pub(crate) fn store_name(&self, db: i64) -> String {
         let server = match &self.server {
             Server::Direct(endpoints) => endpoints.iter().map(Endpoint::to_string).collect::<Vec<_>>().join(","),
@@ -209,7 +199,8 @@ impl RedisOptions {
                 format!("{}@{}", sentinels.master_name, nodes.join(","))
             }
         };
-        format!("redis {server} db {db}")
+        let user = self.credentials.username.as_deref().unwrap_or("default");
+        format!("redis {server} as {user} db {db}")
     }
 
     /// Names the place where results are kept, so that a broker and a result store can be compared.
@@ -256,77 +247,6 @@ fn tls_of(parts: &Parts, read: &mut Reader) -> Result<Option<Arc<ClientConfig>>>
     if wanted { tls.config().map(Some) } else { Ok(None) }
 }
 
-/// Takes options out of the map, so that what is left over is unknown.
-struct Reader(TransportOptions);
-
-impl Reader {
-    fn optional(&mut self, name: &str) -> Option<String> {
-        self.0.remove(name)
-    }
-
-    fn text(&mut self, name: &str, default: &str) -> String {
-        self.optional(name).unwrap_or_else(|| default.to_owned())
-    }
-
-    fn integer(&mut self, name: &str) -> Result<Option<i64>> {
-        let Some(text) = self.optional(name) else { return Ok(None) };
-        text.trim().parse().map(Some).map_err(|_| bad(name, &text, "a whole number"))
-    }
-
-    /// A positive number of seconds.
-    fn seconds(&mut self, name: &str, default: f64) -> Result<Duration> {
-        let Some(text) = self.optional(name) else { return Ok(Duration::from_secs_f64(default)) };
-        let seconds = text.trim().parse().ok().filter(|seconds: &f64| *seconds > 0.0);
-        let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        duration.filter(|duration| !duration.is_zero()).ok_or_else(|| bad(name, &text, "a positive number of seconds"))
-    }
-
-    fn flag(&mut self, name: &str, default: bool) -> Result<bool> {
-        let Some(text) = self.optional(name) else { return Ok(default) };
-        match text.trim().to_ascii_lowercase().as_str() {
-            "1" | "true" | "yes" | "on" => Ok(true),
-            "0" | "false" | "no" | "off" => Ok(false),
-            _ => Err(bad(name, &text, "true or false")),
-        }
-    }
-
-    /// `ssl_cert_reqs` in the spellings of redis-py and of Python's `ssl` module; true to verify.
-    fn certificates(&mut self, name: &str) -> Result<bool> {
-        let Some(text) = self.optional(name) else { return Ok(true) };
-        let word = text.trim().to_ascii_lowercase();
-        match word.trim_start_matches("verifymode.").trim_start_matches("cert_") {
-            "required" | "optional" | "1" | "2" => Ok(true),
-            "none" | "0" => Ok(false),
-            _ => Err(bad(name, &text, "required or none")),
-        }
-    }
-
-    /// Ascending steps, written `0,3,6,9` or `[0, 3, 6, 9]`.
-    fn steps(&mut self, name: &str) -> Result<Vec<u8>> {
-        let Some(text) = self.optional(name) else { return Ok(PRIORITY_STEPS.to_vec()) };
-        let digits = text.trim().trim_start_matches(['[', '(']).trim_end_matches([']', ')']);
-        let words = digits.split(',').map(str::trim).filter(|word| !word.is_empty());
-        let steps: Option<Vec<u8>> = words.map(|word| word.parse().ok()).collect();
-        let ascending = |steps: &Vec<u8>| steps.first() == Some(&0) && steps.is_sorted() && steps.len() <= 16;
-        steps.filter(ascending).ok_or_else(|| bad(name, &text, "up to 16 ascending numbers that begin with 0"))
-    }
-
-    fn finish(mut self) -> Result<()> {
-        WITHOUT_MEANING.iter().for_each(|name| drop(self.0.remove(*name)));
-        match self.0.keys().next() {
-            None => Ok(()),
-            Some(name) => Err(BrokerError::Config {
-                setting: name.clone(),
-                detail: "the Redis transport has no such option; look for a typing error".to_owned(),
-            }),
-        }
-    }
-}
-
-fn bad(name: &str, value: &str, wanted: &str) -> BrokerError {
-    BrokerError::Config { setting: name.to_owned(), detail: format!("{value:?} is not {wanted}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -371,7 +291,10 @@ mod tests {
         assert_eq!(options.visibility_timeout, Duration::from_millis(90_500));
         assert_eq!((options.priority_steps, options.global_keyprefix.as_str()), (vec![0, 5], "pre:"));
         for (name, value) in [
-            ("visibility_timeout", "0"), ("socket_timeout", "nan"), ("priority_steps", "3,0"), ("ssl", "perhaps"),
+            ("visibility_timeout", "0"),
+            ("socket_timeout", "nan"),
+            ("priority_steps", "3,0"),
+            ("ssl", "perhaps"),
             ("unaked_key", "x"),
         ] {
             let error = parse("redis://h", &[(name, value)]).err().expect("refused");
@@ -396,6 +319,9 @@ mod tests {
         assert_eq!(name("redis://localhost", &[]), name("redis://:pw@127.0.0.1:6379/0", &[]));
         assert_eq!(name("redis://h/0", &[("result_db", "1")]), name("redis://h/1", &[]));
         assert_ne!(name("redis://h/0", &[("result_global_keyprefix", "p")]), name("redis://h/0", &[]));
-        assert_eq!((result_prefix("a").as_str(), result_prefix("a:").as_str(), result_prefix("").as_str()), ("a_", "a:", ""));
+        assert_eq!(
+            (result_prefix("a").as_str(), result_prefix("a:").as_str(), result_prefix("").as_str()),
+            ("a_", "a:", "")
+        );
     }
 }

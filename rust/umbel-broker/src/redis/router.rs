@@ -112,7 +112,8 @@ impl Router {
             let members = connection.accept(replies.next().unwrap_or(Value::Nil))?;
             let kind = connection.accept(replies.next().unwrap_or(Value::Nil))?;
             let is_fanout = kind.as_bytes() == Some(b"fanout");
-            let bindings = members.into_elements().iter().filter_map(|member| self.binding(member, is_fanout)).collect();
+            let bindings =
+                members.into_elements().iter().filter_map(|member| self.binding(member, is_fanout)).collect();
             self.tables.insert((*exchange).to_owned(), Table { read: Instant::now(), bindings });
         }
         Ok(())
@@ -131,10 +132,7 @@ impl Router {
 }
 
 fn unroutable(destination: &Destination) -> BrokerError {
-    BrokerError::Unroutable {
-        exchange: destination.exchange.clone(),
-        routing_key: destination.routing_key.clone(),
-    }
+    BrokerError::Unroutable { exchange: destination.exchange.clone(), routing_key: destination.routing_key.clone() }
 }
 
 /// The regular expression kombu keeps beside a topic binding and matches with.
@@ -165,12 +163,9 @@ mod tests {
 
     #[test]
     fn topic_patterns_are_kombus() {
-        for (key, pattern) in [
-            ("a.*.c.#", "^a\\.[^\\.]+\\.c\\..*?$"),
-            ("worker.#", "^worker\\..*?$"),
-            ("a-b", "^a\\-b$"),
-            ("", "^$"),
-        ] {
+        for (key, pattern) in
+            [("a.*.c.#", "^a\\.[^\\.]+\\.c\\..*?$"), ("worker.#", "^worker\\..*?$"), ("a-b", "^a\\-b$"), ("", "^$")]
+        {
             assert_eq!(topic_pattern(key), pattern);
         }
     }

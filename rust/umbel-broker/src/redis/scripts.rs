@@ -21,5 +21,7 @@ script!(RELEASE, "release");
 script!(REPLAY, "replay");
 
 /// Writes result records; for result stores.
-pub static STORE: Script =
-    Script { name: "store", source: concat!(include_str!("scripts/final.lua"), "\n", include_str!("scripts/store.lua")) };
+pub static STORE: Script = Script {
+    name: "store",
+    source: concat!(include_str!("scripts/final.lua"), "\n", include_str!("scripts/store.lua")),
+};

@@ -102,7 +102,8 @@ impl RedisConsumer {
             let place = place.as_int().and_then(|place| usize::try_from(place - 1).ok()).unwrap_or(0);
             let Some(queue) = self.turn.queues().get(place) else { continue };
             let tag = Tag(format!("{tag_prefix}{number:08}").into());
-            let delivery = Delivery { tag, queue: queue.name.clone(), payload: record::payload(raw, &self.options.limits) };
+            let delivery =
+                Delivery { tag, queue: queue.name.clone(), payload: record::payload(raw, &self.options.limits) };
             taken[place] += 1;
             self.held.insert(delivery.tag.0.clone());
             self.ready.push_back(delivery);

@@ -112,7 +112,9 @@ impl RedisConsumer {
 
     fn fenced(&self) -> BrokerError {
         let id = &self.worker.worker_id;
-        BrokerError::Protocol { detail: format!("another consumer has taken over the worker id {id:?}; ids must be unique") }
+        BrokerError::Protocol {
+            detail: format!("another consumer has taken over the worker id {id:?}; ids must be unique"),
+        }
     }
 
     fn heartbeat_call(&mut self, tags: &[&Arc<str>]) -> Result<Command> {
@@ -176,7 +178,8 @@ impl Consumer for RedisConsumer {
             let held: HashSet<&str> = there.iter().map(String::as_str).collect();
             let (kept, lost): (Vec<&Tag>, Vec<&Tag>) = known.iter().partition(|tag| held.contains(&*tag.0));
             consumer.held = kept.into_iter().map(|tag| tag.0.clone()).collect();
-            let unknown: Vec<String> = there.iter().filter(|tag| !consumer.held.contains(tag.as_str())).cloned().collect();
+            let unknown: Vec<String> =
+                there.iter().filter(|tag| !consumer.held.contains(tag.as_str())).cloned().collect();
             consumer.give_back(&unknown)?;
             Ok(lost.into_iter().cloned().collect())
         })

@@ -94,11 +94,22 @@ impl RedisConsumer {
         self.settled.clear();
         self.note_delays(settlements);
         if due.is_now() {
-            self.release_due(due.now)?;
-            self.fetch_more(want)?;
+            self.take_due(due.now, want)?;
         }
         let deliveries = self.ready.drain(..want.min(self.ready.len())).collect();
         Ok(Exchanged { deliveries, lost: ended.lost, next_due: self.next_due })
+    }
+
+    /// Moves due messages to their queues and fetches what is still wanted. What was settled is settled: only a broken
+    /// connection is an error, the rest waits for the next call.
+    fn take_due(&mut self, now: f64, want: usize) -> Result<()> {
+        match self.release_due(now).and_then(|()| self.fetch_more(want)) {
+            Err(error) if !matches!(error, BrokerError::Connection { .. }) => {
+                log::warn!("due messages stay where they are for now: {error}");
+                Ok(())
+            }
+            outcome => outcome,
+        }
     }
 
     fn check(&mut self, settlements: &[Settlement]) -> Result<()> {

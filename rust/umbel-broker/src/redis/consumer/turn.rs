@@ -26,11 +26,8 @@ impl Turn {
                 names.push(queue);
             }
         });
-        let served = |name: &&String| Served {
-            name: name.as_str().into(),
-            tail: record::tail(name),
-            lists: keys.lists(name),
-        };
+        let served =
+            |name: &&String| Served { name: name.as_str().into(), tail: record::tail(name), lists: keys.lists(name) };
         Self(names.iter().map(served).collect())
     }
 

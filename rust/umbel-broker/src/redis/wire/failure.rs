@@ -8,7 +8,16 @@ use crate::error::BrokerError;
 
 /// The server's codes for "not now".
 const NOT_NOW: [&str; 11] = [
-    "OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "TRYAGAIN", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "UNKILLABLE",
+    "OOM",
+    "LOADING",
+    "READONLY",
+    "MISCONF",
+    "BUSY",
+    "TRYAGAIN",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "NOREPLICAS",
+    "UNKILLABLE",
     "FAILOVER",
 ];
 /// The server's codes for "not you".
@@ -71,7 +80,8 @@ mod tests {
             let code = text.split(' ').next().unwrap_or_default().to_owned();
             assert_eq!(server("redis://h", &ServerError { code, text: text.into() }).next_step(), next, "{text}");
         }
-        let refused = ServerError { code: "ERR".into(), text: "ERR AUTH <password> called without any password".into() };
+        let refused =
+            ServerError { code: "ERR".into(), text: "ERR AUTH <password> called without any password".into() };
         assert!(matches!(server("redis://h", &refused), BrokerError::Access { .. }));
     }
 }

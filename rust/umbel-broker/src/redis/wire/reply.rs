@@ -218,7 +218,9 @@ mod tests {
     #[test]
     fn garbage_is_an_error() {
         let deep = "*1\r\n".repeat(100);
-        for bytes in ["\r\n", "?\r\n", ":x\r\n", "$99999999999\r\n", "*-2\r\n", "$1\r\nabc", "$2\r\nabcd", "", deep.as_str()] {
+        for bytes in
+            ["\r\n", "?\r\n", ":x\r\n", "$99999999999\r\n", "*-2\r\n", "$1\r\nabc", "$2\r\nabcd", "", deep.as_str()]
+        {
             assert!(parse(bytes.as_bytes()).is_err(), "{bytes:?}");
         }
     }

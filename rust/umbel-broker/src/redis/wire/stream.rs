@@ -211,9 +211,13 @@ fn start_tls(
 
 fn poll_both(socket: BorrowedFd<'_>, waker: Option<BorrowedFd<'_>>, timeout: Duration) -> io::Result<Option<Ready>> {
     let interest = PollFlags::IN;
-    let mut fds = [PollFd::from_borrowed_fd(socket, interest), PollFd::from_borrowed_fd(waker.unwrap_or(socket), interest)];
+    let mut fds =
+        [PollFd::from_borrowed_fd(socket, interest), PollFd::from_borrowed_fd(waker.unwrap_or(socket), interest)];
     let count = if waker.is_some() { 2 } else { 1 };
-    let timeout = Timespec { tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX), tv_nsec: timeout.subsec_nanos().into() };
+    let timeout = Timespec {
+        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
     match poll(&mut fds[..count], Some(&timeout)) {
         // A signal is no reason to end the wait: the caller looks at its deadline and polls again.
         Err(rustix::io::Errno::INTR) => Ok(None),
