@@ -214,6 +214,14 @@ fn children_forked_in_full_flight_publish_too() {
 }
 
 #[test]
+fn a_forked_child_outlives_its_parents_handles() {
+    let file = File::new();
+    file.start(&["outlive", "q"]).finish();
+    assert_eq!(file.bodies("q"), ["parent", "child-before", "child-after"]);
+    file.check();
+}
+
+#[test]
 fn a_stopped_process_blocks_nobody_for_long() {
     let file = File::new();
     let stopped = file.start(&["publish", "q", "stopped", "100000000", "1"]);

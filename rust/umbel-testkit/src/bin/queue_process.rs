@@ -5,6 +5,7 @@
 //! queue_process work URL QUEUE WORKER LEASE_SECONDS    settles with a result and a follow-up to "done"; prints
 //!                                                      "done BODY" when confirmed; ends when its input does
 //! queue_process fork URL QUEUE CHILDREN COUNT          publishes from threads while forking children that publish
+//! queue_process outlive URL QUEUE                      forks a child that publishes before and after its parent closes
 //! ```
 
 use std::error::Error;
@@ -27,7 +28,8 @@ fn main() -> Outcome<()> {
         ["publish", url, queue, prefix, count, batch] => publish(url, queue, prefix, count.parse()?, batch.parse()?),
         ["work", url, queue, worker, lease] => work(url, queue, worker, Duration::from_secs_f64(lease.parse()?)),
         ["fork", url, queue, children, count] => fork(url, queue, children.parse()?, count.parse()?),
-        _ => Err("usage: queue_process publish|work|fork …".into()),
+        ["outlive", url, queue] => outlive(url, queue),
+        _ => Err("usage: queue_process publish|work|fork|outlive …".into()),
     }
 }
 
@@ -167,6 +169,54 @@ fn fork(url: &str, queue: &str, children: usize, count: usize) -> Outcome<()> {
     }
     publisher.publish(&[outgoing(queue, "parent-last")])?;
     if failed > 0 { Err(format!("{failed} children failed").into()) } else { Ok(()) }
+}
+
+fn outlive(url: &str, queue: &str) -> Outcome<()> {
+    let mut publisher = open(url)?.publisher()?;
+    publisher.publish(&[outgoing(queue, "parent")])?;
+    let ((mut from_child, to_parent), (mut from_parent, to_child)) = (std::io::pipe()?, std::io::pipe()?);
+    // SAFETY: the child runs only what this function shows and leaves through `_exit`.
+    let child = match unsafe { libc::fork() } {
+        0 => {
+            drop(to_child);
+            let outcome = in_long_lived_child(url, queue, to_parent, &mut from_parent);
+            // SAFETY: ends the child without running the parent's destructors.
+            unsafe { libc::_exit(i32::from(outcome.inspect_err(complain).is_err())) }
+        }
+        pid => pid,
+    };
+    drop(to_parent);
+    wait_for_end(&mut from_child)?;
+    // The last handle as far as this process knows: SQLite would clear up unless the child's locks say otherwise.
+    drop(publisher);
+    drop(to_child);
+    let mut status = 0;
+    // SAFETY: `status` is a valid place for the child's status.
+    unsafe { libc::waitpid(child, &mut status, 0) };
+    if status == 0 { Ok(()) } else { Err("the child failed".into()) }
+}
+
+/// Publishes, tells the parent, waits for it to have closed, publishes again.
+fn in_long_lived_child(
+    url: &str,
+    queue: &str,
+    to_parent: std::io::PipeWriter,
+    from_parent: &mut std::io::PipeReader,
+) -> Outcome<()> {
+    let mut publisher = open(url)?.publisher()?;
+    publisher.publish(&[outgoing(queue, "child-before")])?;
+    drop(to_parent);
+    wait_for_end(from_parent)?;
+    publisher.publish(&[outgoing(queue, "child-after")])?;
+    // Leaves as a killed process does: nobody tidies up.
+    std::mem::forget(publisher);
+    Ok(())
+}
+
+/// Returns when the other end of a pipe is closed.
+fn wait_for_end(pipe: &mut std::io::PipeReader) -> Outcome<()> {
+    std::io::copy(pipe, &mut std::io::sink())?;
+    Ok(())
 }
 
 fn publish_until(broker: &dyn Broker, stop: &AtomicBool, queue: &str, thread: usize) -> Result<usize, BrokerError> {
