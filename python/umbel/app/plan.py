@@ -20,20 +20,23 @@ __all__ = ["Encoding", "Plan"]
 class Encoding:
     """A serializer with the content type and encoding it writes."""
 
-    __slots__ = ("content_encoding", "content_type", "encode")
-
-    def __init__(self, serializer: str) -> None:
-        codec = by_name(serializer)
-        self.content_type = codec.content_type
-        self.content_encoding = codec.content_encoding
-        self.encode: Callable[[Any], bytes] = _native.json_dumps if serializer == "json" else codec.dumps
-
-
-class Plan:
-    """Of one task, or of tasks known by name only (`task` None). Valid while `version` is that of the settings."""
-
-    __slots__ = ("always_eager", "call", "defaults", "delivery_mode", "destination", "encoding", "exchange",
-                 "ignore_result", "name", "routing_key", "shadow_name", "task", "template", "version")  # fmt: skip
+    __slots__ = (
+        "always_eager",
+        "call",
+        "defaults",
+        "delivery_mode",
+        "destination",
+        "encoding",
+        "exchange",
+        "ignore_result",
+        "name",
+        "plain_delivery_mode",
+        "routing_key",
+        "shadow_name",
+        "task",
+        "template",
+        "version",
+    )
 
     def __init__(self, name: str, task: Task[..., Any] | None, conf: Settings, router: Router) -> None:
         self.name = name
@@ -60,11 +63,13 @@ class Plan:
         #: Headers of a call without options; None if such a call is not all alike.
         self.template: dict[str, Any] | None = None
         self.exchange = self.routing_key = ""
+        self.plain_delivery_mode = self.delivery_mode
         if self.destination is not None and self._plain(self.destination):
             self.template = self._headers()
             self.exchange, self.routing_key = self.destination.exchange, self.destination.routing_key
-            if self.destination.delivery_mode is not None or self.call.delivery_mode is not None:
-                self.delivery_mode = delivery_mode(self.call.delivery_mode or self.destination.delivery_mode)
+            mode = self.call.delivery_mode or self.destination.delivery_mode
+            if mode is not None:
+                self.plain_delivery_mode = delivery_mode(mode)
 
     def _plain(self, destination: Destination) -> bool:
         """True if nothing about a call without options depends on the clock, the arguments or the body."""
