@@ -20,6 +20,18 @@ __all__ = ["Encoding", "Plan"]
 class Encoding:
     """A serializer with the content type and encoding it writes."""
 
+    __slots__ = ("content_encoding", "content_type", "encode")
+
+    def __init__(self, serializer: str) -> None:
+        codec = by_name(serializer)
+        self.content_type = codec.content_type
+        self.content_encoding = codec.content_encoding
+        self.encode: Callable[[Any], bytes] = _native.json_dumps if serializer == "json" else codec.dumps
+
+
+class Plan:
+    """Of one task, or of tasks known by name only (`task` None). Valid while `version` is that of the settings."""
+
     __slots__ = (
         "always_eager",
         "call",
