@@ -120,6 +120,17 @@ def test_route_options(app: Umbel, add: Task[..., Any]) -> None:
     assert message(add, priority=1)["properties"]["priority"] == 1
 
 
+def test_delivery_modes(app: Umbel, add: Task[..., Any]) -> None:
+    app.conf.task_queues = [Queue("celery", Exchange("celery", delivery_mode="transient")), Queue("other")]
+    assert message(add)["properties"]["delivery_mode"] == 1
+    assert message(add, countdown=1)["properties"]["delivery_mode"] == 1
+    # What a queue says is about that queue.
+    assert message(add, queue=Queue("third", Exchange("third")))["properties"]["delivery_mode"] == 2
+    assert message(add, delivery_mode="persistent")["properties"]["delivery_mode"] == 2
+    app.conf.update(task_queues=None, task_default_delivery_mode="transient")
+    assert message(add)["properties"]["delivery_mode"] == 1
+
+
 def test_shadow_name(app: Umbel) -> None:
     class Shadowed(app.Task):  # type: ignore[name-defined, misc]
         def shadow_name(self, args: Any, kwargs: Any, options: Any) -> str:
