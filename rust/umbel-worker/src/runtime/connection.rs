@@ -117,6 +117,8 @@ impl<'a> Connection<'a> {
         match self.attempt(&settlements, fetch.unwrap_or(0), !settlements.is_empty())? {
             Ok(exchanged) => {
                 self.report(settlements.len(), fetch, exchanged);
+                // After the report: the engine goes on while these are dropped.
+                self.settler.shared.outbox.recycle(settlements);
                 Ok(())
             }
             Err(refused) => {

@@ -36,6 +36,8 @@ struct Turn {
     stirring: Vec<Source>,
     frames: Vec<ToMain>,
     outputs: Vec<Output>,
+    /// An emptied buffer for outputs.
+    spare: Vec<Output>,
     settlements: Vec<Settlement>,
     fetch: Option<usize>,
     events: Vec<WorkerEvent>,
@@ -187,9 +189,11 @@ impl Driver {
 
     fn carry_out(&mut self) {
         while !self.turn.outputs.is_empty() {
-            for output in std::mem::take(&mut self.turn.outputs) {
+            let mut outputs = std::mem::replace(&mut self.turn.outputs, std::mem::take(&mut self.turn.spare));
+            for output in outputs.drain(..) {
                 self.perform(output);
             }
+            self.turn.spare = outputs;
             for input in std::mem::take(&mut self.turn.echoes) {
                 self.input(input);
             }

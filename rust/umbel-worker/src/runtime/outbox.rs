@@ -18,6 +18,8 @@ pub(super) struct Outbox {
 #[derive(Debug, Default)]
 struct State {
     settlements: Vec<Settlement>,
+    /// An emptied buffer, to be filled next.
+    spare: Vec<Settlement>,
     fetch: Option<usize>,
     /// The engine's answer to a lost connection.
     held: Option<Vec<Tag>>,
@@ -78,6 +80,12 @@ impl Outbox {
         }
     }
 
+    /// Takes back the buffer of work that is done: large ones are dear to allocate anew for each exchange.
+    pub(super) fn recycle(&self, mut settlements: Vec<Settlement>) {
+        settlements.clear();
+        self.state.lock().spare = settlements;
+    }
+
     /// Waits until `deadline`, or until the worker ends.
     pub(super) fn rest(&self, deadline: Instant) -> Result<(), Stopping> {
         let mut state = self.state.lock();
@@ -108,7 +116,8 @@ impl State {
     fn take(&mut self) -> Work {
         let fetch = self.fetch.take();
         if self.settlements.len() <= LARGEST {
-            return Work { settlements: std::mem::take(&mut self.settlements), fetch };
+            let spare = std::mem::take(&mut self.spare);
+            return Work { settlements: std::mem::replace(&mut self.settlements, spare), fetch };
         }
         let rest = self.settlements.split_off(LARGEST);
         Work { settlements: std::mem::replace(&mut self.settlements, rest), fetch }
