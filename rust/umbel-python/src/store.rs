@@ -21,8 +21,12 @@ impl Stores {
     /// Both, not yet connected.
     pub(crate) fn open(&self) -> Result<Opened, BrokerError> {
         let clock = Arc::new(SystemClock);
-        let broker = umbel_broker::open(&self.broker_url, &self.broker_options, clock.clone())?;
         let result_url = self.result_url.as_deref();
+        let (url, options) = (&self.broker_url, &self.broker_options);
+        let broker = match result_url {
+            Some(results) => umbel_broker::open_beside(url, options, results, &self.result_options, clock.clone())?,
+            None => umbel_broker::open(url, options, clock.clone())?,
+        };
         let backend = result_url.map(|url| umbel_backend::open(url, &self.result_options, clock)).transpose()?;
         Ok((broker, backend))
     }
