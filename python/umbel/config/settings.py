@@ -294,7 +294,7 @@ _TABLE: tuple[Setting, ...] = (
     S("worker_enable_soft_shutdown_on_idle", "bool", LATER, False, "Soft shutdown waits even without tasks."),
     S("worker_eta_task_limit", "int", NONE, None, "Tasks with an eta held in memory (they wait in the broker here)."),
     S("worker_hijack_root_logger", "bool", NOW, False, "The worker replaces the root logger's handlers.", celery=True),
-    S("worker_lease", "seconds", NOW, None, "Life of a claim on messages; None: the broker's choice."),
+    S("worker_lease", "seconds", NOW, None, "Life of a claim on messages; None: 8 s."),
     S("worker_log_color", "bool", NOW, None, "Colours in logs; None: on a terminal."),
     S("worker_log_datefmt", "str", NOW, None, "Date format of logs."),
     S("worker_log_format", "str", NOW, "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s", "Format of logs."),

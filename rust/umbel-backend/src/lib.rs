@@ -2,12 +2,12 @@
 
 pub mod backend;
 pub mod memory;
+pub mod open;
 pub mod redis;
 pub mod sqlite;
-pub mod url;
 
 pub use backend::{Backend, ListenerWaker, ResultListener, ResultStore};
 pub use memory::MemoryBackend;
+pub use open::open;
 pub use redis::RedisBackend;
 pub use sqlite::SqliteBackend;
-pub use url::open;

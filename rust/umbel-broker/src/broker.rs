@@ -122,7 +122,7 @@ pub struct ConsumerOptions {
     pub worker_id: String,
     /// Queues to take from; fair among them within one priority.
     pub queues: Vec<String>,
-    /// How long the holder may stay silent before its messages go back. Default 10 s.
+    /// How long the holder may stay silent before its messages go back (a worker: 8 s unless it is told otherwise).
     pub lease: Duration,
     /// True when settlements carry results for this same store (see `umbel_backend::Backend::same_store`).
     pub stores_results: bool,

@@ -77,7 +77,9 @@ impl BrokerError {
         match self {
             Self::Connection { .. } => NextStep::Reconnect,
             Self::Unavailable { .. } => NextStep::Retry,
-            Self::Access { .. } | Self::Unroutable { .. } | Self::Config { .. } | Self::Protocol { .. } => NextStep::GiveUp,
+            Self::Access { .. } | Self::Unroutable { .. } | Self::Config { .. } | Self::Protocol { .. } => {
+                NextStep::GiveUp
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod broker;
 pub mod clock;
 pub mod error;
 pub mod memory;
+pub mod open;
 pub mod queue;
 pub mod redis;
 pub mod sqlite;
@@ -16,6 +17,7 @@ pub use broker::{
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{BrokerError, NextStep, Result};
 pub use memory::MemoryBroker;
+pub use open::{open, open_beside};
 pub use redis::{RedisBroker, RedisOptions};
 pub use sqlite::SqliteBroker;
-pub use url::{TransportOptions, open, open_beside};
+pub use url::TransportOptions;

@@ -1,13 +1,8 @@
-//! Broker URLs: which engine a URL names, how it prints without its password, and how it is opened.
+//! Broker URLs: which engine a URL names, and how it prints without its password.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use crate::broker::Broker;
-use crate::clock::Clock;
 use crate::error::{BrokerError, Result};
-use crate::memory::MemoryBroker;
-use crate::sqlite::{Location, SqliteBroker};
 
 /// Options beside the URL (`broker_transport_options`), as text; a URL's query wins over them.
 pub type TransportOptions = BTreeMap<String, String>;
@@ -50,41 +45,6 @@ impl Engine {
                 format!("{:?} names no known engine; URLs begin with {}", hide_password(url), known.join(", "));
             BrokerError::Config { setting: setting.to_owned(), detail }
         })
-    }
-}
-
-/// Opens the broker that `url` names. No connection is made before a handle is asked for.
-///
-/// # Errors
-/// [`BrokerError::Config`] for a URL or option that cannot be used.
-pub fn open(url: &str, options: &TransportOptions, clock: Arc<dyn Clock>) -> Result<Arc<dyn Broker>> {
-    match Engine::of(url, "broker_url")? {
-        Engine::Memory => Ok(Arc::new(MemoryBroker::named(memory_name(url), clock))),
-        Engine::Redis => Ok(Arc::new(crate::redis::RedisBroker::from_url(url, options)?)),
-        Engine::Sqlite => {
-            let location = Location::parse(url, options, "broker_url")?;
-            Ok(Arc::new(SqliteBroker::new(location, clock)))
-        }
-    }
-}
-
-/// As [`open`], for a broker whose results are kept at `result_url`: where that is on the same server, both can be
-/// written in one step, and [`Broker::identity`] says so.
-///
-/// # Errors
-/// [`BrokerError::Config`] for a broker's URL or option that cannot be used.
-pub fn open_beside(
-    url: &str,
-    options: &TransportOptions,
-    result_url: &str,
-    result_options: &TransportOptions,
-    clock: Arc<dyn Clock>,
-) -> Result<Arc<dyn Broker>> {
-    match (Engine::of(url, "broker_url")?, Engine::of(result_url, "result_backend")) {
-        (Engine::Redis, Ok(Engine::Redis)) => {
-            Ok(Arc::new(crate::redis::RedisBroker::beside(url, options, result_url, result_options)?))
-        }
-        _ => open(url, options, clock),
     }
 }
 

@@ -75,8 +75,9 @@ impl Job {
     }
 }
 
-/// The largest body that is unpacked (bytes). The engine bounds packed ones by a setting of its own.
-const MAX_BODY: usize = 1 << 30;
+/// The largest body that is unpacked (bytes), twice the default of `worker_max_message_bytes` for packed ones: a small
+/// message that unpacks to more is a bomb sooner than a task.
+const MAX_BODY: usize = 1 << 28;
 
 impl Facts {
     /// A message whose headers cannot be read has empty facts: it never gets here by way of the engine.

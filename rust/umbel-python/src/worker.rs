@@ -18,7 +18,7 @@ use crate::runtime::OneProcess;
 use crate::{descriptor, event, logs, store};
 
 /// What holds for options that are not given.
-const LEASE: Duration = Duration::from_secs(10);
+const LEASE: Duration = Duration::from_secs(8);
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 const RESULT_EXPIRES: Duration = Duration::from_secs(24 * 60 * 60);
 const DELAY_THRESHOLD: Duration = Duration::from_secs(3);

@@ -1,4 +1,4 @@
-//! Result store URLs: the same schemes as brokers have.
+//! From a URL to its result store: the same schemes as brokers have.
 
 use std::sync::Arc;
 
@@ -42,7 +42,8 @@ mod tests {
         let (results, options) = ("redis://localhost:1/3?global_keyprefix=app", TransportOptions::new());
         let clock = Arc::new(SystemClock);
         let backend = open(results, &options, clock.clone()).expect("a result store");
-        for (url, is_same) in [("redis://localhost:1/2", true), ("redis://localhost:2/3", false), ("memory://", false)] {
+        for (url, is_same) in [("redis://localhost:1/2", true), ("redis://localhost:2/3", false), ("memory://", false)]
+        {
             let broker = umbel_broker::open_beside(url, &options, results, &options, clock.clone()).expect(url);
             assert_eq!(backend.identity() == broker.identity(), is_same, "{url}");
         }
