@@ -46,6 +46,7 @@ pub(super) struct Run {
     pub(super) start_heard: bool,
     pub(super) end_heard: bool,
     pub(super) start_heard_at: Option<i64>,
+    soft_limit_raised: bool,
     /// Times its follow-ups were published.
     published: usize,
 }
@@ -66,6 +67,7 @@ impl Run {
             start_heard: false,
             end_heard: false,
             start_heard_at: None,
+            soft_limit_raised: false,
             published: 0,
         }
     }
@@ -92,6 +94,7 @@ impl World {
                 }
             }
             Output::Kill { child } => self.check_kill(worker, *child),
+            Output::SoftLimit { job, .. } => self.check_soft_limit(worker, *job),
             Output::Spawn { count } => self.check_spawn(worker, *count),
             Output::Settle(batch) if batch.is_empty() => self.violated("an empty batch of settlements".into()),
             Output::Fetch { want: 0 } => self.violated("a fetch of nothing".into()),
@@ -111,6 +114,9 @@ impl World {
         let has = self.workers[worker].assigned.values().filter(|(to, _)| *to == child).count();
         if has > slots * MOST_PER_SLOT {
             self.violated(format!("w{worker} gives child {} more than it can hold: {has} jobs", child.0));
+        }
+        if self.workers[worker].told_lost.contains(&tag) {
+            self.violated(format!("w{worker} dispatches {}, which it was told to have lost", tag.0));
         }
         let Some(message) = self.broker.of(&tag) else {
             return self.violated(format!("w{worker} dispatches {}, which was never delivered", tag.0));
@@ -138,17 +144,22 @@ impl World {
         let (slack, patience) = if state.has_jumped { (5_000_000, 3_000_000) } else { (0, 20_000) };
         let in_shutdown = state.shutdown.is_some();
         let mut guilty = Vec::new();
-        let mut late = None;
+        let (mut late, mut unwarned) = (None, false);
         for run in self.runs.iter().filter(|run| run.worker == worker && run.child == child && !run.end_heard) {
             let limit = self.broker.stored[run.message].plan.options().time_limit;
             let (Some(heard), Some(limit)) = (run.start_heard_at, limit) else { continue };
             let over = self.now - heard - limit.as_micros() as i64;
             if over + slack >= 0 {
                 guilty.push(run.tag.clone());
+                let has_soft = self.broker.stored[run.message].plan.options().soft_time_limit.is_some();
+                unwarned |= has_soft && !run.soft_limit_raised && !in_shutdown;
             }
             if over > patience {
                 late = Some(over);
             }
+        }
+        if unwarned && slack == 0 {
+            self.violated(format!("w{worker} kills child {} without a soft limit before", child.0));
         }
         if let Some(over) = late {
             self.violated(format!("w{worker} kills child {} {over} µs too late", child.0));
@@ -164,6 +175,15 @@ impl World {
         }
         for tag in guilty {
             self.handlings.entry(tag).or_default().limit_passed = true;
+        }
+    }
+
+    fn check_soft_limit(&mut self, worker: usize, job: JobId) {
+        let Some(run) = self.run_of(worker, job) else {
+            return self.violated(format!("w{worker} raises a soft limit in {job:?}, which runs nowhere"));
+        };
+        if std::mem::replace(&mut self.runs[run].soft_limit_raised, true) {
+            self.violated(format!("w{worker} raises a soft limit twice in {job:?}"));
         }
     }
 
@@ -416,7 +436,7 @@ impl World {
             (true, false) if state.shutdown.is_some() || (limit && deaths > 0) => Ok(()),
             (true, false) if deaths > 0 && self.killed_beside(worker, tag) => Ok(()),
             (true, false) => Err("it runs".into()),
-            (false, true) if deaths >= 3 => Ok(()),
+            (false, true) if deaths > 0 => Ok(()),
             (false, true) => Err("it had not started".into()),
             (false, false) if state.shutdown.is_some() || state.has_jumped => Ok(()),
             // More than the window allows may be given back after a while.
@@ -508,7 +528,7 @@ impl World {
         let kills = |plan: &Plan| {
             let outlasts =
                 plan.options().time_limit.is_some_and(|limit| plan.takes + 200_000 > limit.as_micros() as i64);
-            outlasts || matches!(plan.act, Act::KillChild { .. } | Act::Hang { .. })
+            outlasts || matches!(plan.act, Act::KillChild { .. } | Act::KillUnheard | Act::Hang { .. })
         };
         let children_die = self.broker.stored.iter().any(|other| kills(&other.plan));
         if self.report.faults == 0 && count > 1 && plan.act != Act::RequeueOnce && !children_die {

@@ -159,8 +159,12 @@ impl World {
         self.runs.push(Run::new(message, tag.clone(), worker, child, job.id));
         self.handlings.entry(tag).or_default().runs.push(run);
         let lasts = self.lasts(worker, &plan, number);
+        let killable = self.workers[worker].is_killable;
         let Some(model) = self.workers[worker].children.get_mut(&child) else { return };
         model.running.push(run);
+        if plan.act == Act::KillUnheard && killable {
+            return self.child_dies_with(worker, child, "signal 11 (SIGSEGV)", LastWords::Cut);
+        }
         if model.is_lazy {
             model.last_sent = model.last_sent.max(self.now + LAZINESS);
         }
@@ -251,6 +255,15 @@ impl World {
         plans
     }
 
+    /// A child that is about to die gives back what it has not started; the news may come too late.
+    fn give_back_at_the_end(&mut self, worker: usize, child: ChildId) {
+        let Some(model) = self.workers[worker].children.get(&child).filter(|model| model.is_alive) else { return };
+        let jobs: Vec<JobId> = model.inbox.iter().map(|job| job.id).collect();
+        if !jobs.is_empty() {
+            self.tell(worker, child, Input::Returned { child, jobs }, Told::Nothing);
+        }
+    }
+
     /// A child's process ends, whatever it was doing.
     pub(super) fn child_dies(&mut self, worker: usize, child: ChildId, how: &str) {
         let words = match self.rng.u32(..4) {
@@ -259,7 +272,14 @@ impl World {
             1 => LastWords::Late,
             _ => LastWords::Heard,
         };
+        self.child_dies_with(worker, child, how, words);
+    }
+
+    fn child_dies_with(&mut self, worker: usize, child: ChildId, how: &str, words: LastWords) {
         let wait = self.rng.i64(50..20_000);
+        if words == LastWords::Late {
+            self.give_back_at_the_end(worker, child);
+        }
         let Some(model) = self.workers[worker].children.get_mut(&child).filter(|model| model.is_alive) else { return };
         model.is_alive = false;
         model.words_cut = words == LastWords::Cut;

@@ -37,6 +37,8 @@ pub(super) enum Act {
     KillChild {
         times: u32,
     },
+    /// Kills its process before a word is said of its start, always.
+    KillUnheard,
     /// Never ends, until its hard limit, on the first runs; then succeeds.
     Hang {
         times: u32,
@@ -83,7 +85,7 @@ impl Plan {
             task,
             kind,
             act: random_act(task, rng),
-            takes: rng.i64(1..=9) * [10, 1_000, 10_000, 300_000][rng.usize(..4)],
+            takes: rng.i64(1..=9) * [10, 1_000, 1_000, 10_000, 10_000, 300_000, 300_000, 3_000_000][rng.usize(..8)],
             follow_ups: if rng.u32(..4) == 0 { rng.usize(1..=2) } else { 0 },
             eta: (rng.u32(..6) == 0).then(|| ahead(rng)),
             expires: (rng.u32(..8) == 0).then(|| ahead(rng)),
@@ -149,7 +151,9 @@ fn random_act(task: &str, rng: &mut fastrand::Rng) -> Act {
     if options(task).time_limit.is_some() && rng.bool() {
         return Act::Hang { times: rng.u32(1..=7), obeys_soft_limit: rng.u32(..3) == 0 };
     }
-    match rng.u32(..20) {
+    match rng.u32(..40) {
+        20 => Act::KillUnheard,
+        21 | 22 => Act::KillChild { times: rng.u32(1..=7) },
         0 | 1 => Act::Fail,
         2 => Act::Retry,
         3 => Act::Ignore,

@@ -1,6 +1,6 @@
 //! The model runtime: carries out what an engine asks for, over connections that break.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use umbel_broker::{Settlement, Tag};
@@ -51,6 +51,8 @@ pub(super) struct Worker {
     /// The engine's view, by what went in and came out.
     pub(super) standing: BTreeMap<ChildId, Standing>,
     pub(super) stopped_at: BTreeMap<ChildId, i64>,
+    /// Tags it was told to have lost.
+    pub(super) told_lost: BTreeSet<Tag>,
     pub(super) assigned: BTreeMap<JobId, (ChildId, Tag)>,
     pub(super) wanted: usize,
     pub(super) spawning: usize,
@@ -87,6 +89,7 @@ impl Worker {
             children: BTreeMap::new(),
             standing: BTreeMap::new(),
             stopped_at: BTreeMap::new(),
+            told_lost: BTreeSet::new(),
             assigned: BTreeMap::new(),
             wanted: 0,
             spawning: 0,
@@ -342,6 +345,7 @@ impl World {
         let (lost, returned) = self.broker.recover(worker, &known, self.now);
         self.workers[worker].is_connected = true;
         self.check_returned(&returned, "reconnecting");
+        self.workers[worker].told_lost.extend(lost.iter().cloned());
         self.feed(worker, Input::Reconnected { lost });
         self.ring();
     }
@@ -351,7 +355,6 @@ impl World {
             return;
         }
         self.after(LEASE / 3, Event::Heartbeat { worker });
-        self.check_idle(worker);
         if self.workers[worker].is_connected {
             let reclaimed = self.broker.heartbeat(worker, Timestamp(self.now), LEASE);
             for tag in &reclaimed {

@@ -22,6 +22,9 @@ pub(super) const START: i64 = 1_800_000_000_000_000;
 /// A worker silent for this long loses its messages, µs.
 pub(super) const LEASE: i64 = 10_000_000;
 
+/// How often to look for messages that lie about, µs.
+const WATCH: i64 = 400_000;
+
 /// Calm must bring everything to its end within this time, µs.
 const PATIENCE: i64 = 600_000_000;
 
@@ -49,6 +52,7 @@ pub(super) enum Event {
     RequestArrives { worker: usize, number: u64 },
     ReplyArrives { worker: usize, number: u64 },
     Heartbeat { worker: usize },
+    Watch,
     Connect { worker: usize, epoch: u64 },
     Tick { worker: usize, number: u64 },
     Fault(Fault),
@@ -115,6 +119,7 @@ impl World {
         }
         self.plan_faults(chaos);
         self.after(chaos, Event::Calm);
+        self.after(WATCH, Event::Watch);
     }
 
     /// Schedules an event.
@@ -197,6 +202,7 @@ impl World {
             Event::RequestArrives { worker, number } => self.request_arrives(worker, number),
             Event::ReplyArrives { worker, number } => self.reply_arrives(worker, number),
             Event::Heartbeat { worker } => self.heartbeat(worker),
+            Event::Watch => self.watch(),
             Event::Connect { worker, epoch } => self.connect(worker, epoch),
             Event::Tick { worker, number } => self.tick(worker, number),
             Event::Fault(fault) => self.strike(fault),
@@ -218,6 +224,15 @@ impl World {
         for worker in listening {
             let wait = self.rng.i64(10..2_000);
             self.after(wait, Event::ToEngine { worker, input: Input::Rang });
+        }
+    }
+
+    fn watch(&mut self) {
+        if self.report.faults == 0 {
+            self.after(WATCH, Event::Watch);
+            for worker in self.living().collect::<Vec<usize>>() {
+                self.check_idle(worker);
+            }
         }
     }
 

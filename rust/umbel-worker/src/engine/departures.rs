@@ -100,10 +100,13 @@ impl Engine {
         }
     }
 
-    /// Puts a message that was not started back to the front of its queue.
+    /// Puts a message that was not started back to the front of its queue. One under suspicion takes that along as a
+    /// failed delivery: else it could kill children for ever, a few at each worker.
     pub(super) fn give_back(&mut self, job: JobId, why: &str, out: &mut Vec<Output>) {
-        self.announce(job, &RETURNED, why, out);
-        self.ledger.close(job, RETURNED, Yield::default());
+        let suspected = self.ledger.get(job).is_some_and(|held| held.suspicion > 0);
+        let disposition = if suspected { Disposition::Requeue { front: true, failed: true } } else { RETURNED };
+        self.announce(job, &disposition, why, out);
+        self.ledger.close(job, disposition, Yield::default());
     }
 }
 
