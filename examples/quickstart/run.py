@@ -3,6 +3,7 @@
 It needs no server. The database lives in a temporary folder and goes with it.
 """
 
+import argparse
 import os
 import signal
 import subprocess
@@ -72,9 +73,10 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-def send_and_collect(tasks: Any, progress: Progress) -> tuple[dict[str, int], dict[str, str], int]:
+def send_and_collect(
+    tasks: Any, files: Sequence[Path], progress: Progress
+) -> tuple[dict[str, int], dict[str, str], int]:
     """Publishes everything, then takes the results in as they come; combines them by more tasks."""
-    files = source_files()
     pieces = [piece for path in files for piece in blocks(path)]
     total = len(files) + len(pieces)
     sending = progress.add_task("sent", total=total)
@@ -146,6 +148,9 @@ def report(words: dict[str, int], hashes: dict[str, str], total: int, seconds: f
 
 def main() -> int:
     """Runs the demonstration; 0 when the worker ended cleanly."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=None, help="count only this many files of the project")
+    files = source_files()[: parser.parse_args().files]
     with tempfile.TemporaryDirectory(prefix="umbel-quickstart-") as name:
         folder = Path(name)
         os.chdir(folder)
@@ -158,7 +163,7 @@ def main() -> int:
             columns = (TextColumn("{task.description:>10}"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn())
             start = time.perf_counter()
             with Progress(*columns, console=console) as progress:
-                words, hashes, total = send_and_collect(tasks, progress)
+                words, hashes, total = send_and_collect(tasks, files, progress)
             seconds = time.perf_counter() - start
             latencies = round_trips(tasks)
             report(words, hashes, total, seconds, latencies)
