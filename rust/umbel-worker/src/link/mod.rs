@@ -20,7 +20,9 @@ pub use parent::ParentLink;
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// An outcome or record is too large for a frame. The job still counts as running: finish it with a smaller one.
-    #[error("a task's outcome of {bytes} bytes is more than a child may report ({limit}); store the data elsewhere and return its key")]
+    #[error(
+        "a task's outcome of {bytes} bytes is more than a child may report ({limit}); store the data elsewhere and return its key"
+    )]
     TooLarge {
         /// Its size.
         bytes: usize,

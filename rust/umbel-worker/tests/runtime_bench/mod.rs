@@ -17,8 +17,8 @@ use umbel_protocol::body::{BodyText, Embed};
 use umbel_protocol::json::{self, Value};
 use umbel_protocol::{Destination, Limits, Message, Properties};
 use umbel_worker::engine::{ChildId, EngineConfig, ShutdownKind};
-use umbel_worker::native::{NativePool, Registry, Runner};
 use umbel_worker::link::ChildLink;
+use umbel_worker::native::{NativePool, Registry, Runner};
 use umbel_worker::runtime::{Pauses, Stats, Worker, WorkerEvent, WorkerOptions};
 
 pub const DEADLINE: Duration = Duration::from_secs(30);
