@@ -147,12 +147,15 @@ impl Broker {
             .min()
     }
 
-    /// A sign of life of `worker`. Returns the tags whose leases ran out; their messages are ready again.
-    pub(super) fn heartbeat(&mut self, worker: usize, now: Timestamp, lease: i64) -> Vec<Tag> {
+    /// A sign of life of `worker`. Returns the tags whose leases ran out, their messages being ready again, and whether
+    /// a delayed message came to be due.
+    pub(super) fn heartbeat(&mut self, worker: usize, now: Timestamp, lease: i64) -> (Vec<Tag>, bool) {
         self.leases.insert(worker, now.0);
+        let mut moved = false;
         for message in 0..self.stored.len() {
             if matches!(self.stored[message].place, Place::Delayed { until } if until <= now) {
                 self.put_back(message, false);
+                moved = true;
             }
         }
         let expired: Vec<usize> =
@@ -167,7 +170,7 @@ impl Broker {
                 reclaimed.push(tag);
             }
         }
-        reclaimed
+        (reclaimed, moved)
     }
 
     /// A worker connects anew. Returns the known tags that are not held, and the unknown ones that were and went back.
@@ -197,10 +200,5 @@ impl Broker {
     /// Whether every message has come to its end.
     pub(super) fn is_drained(&self) -> bool {
         self.stored.iter().all(|stored| matches!(stored.place, Place::Done | Place::Dead { .. }))
-    }
-
-    /// Whether a fetch would bring anything.
-    pub(super) fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
     }
 }

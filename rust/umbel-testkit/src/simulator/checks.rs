@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use umbel_broker::{DeadReason, Disposition, Outgoing, Settlement, Tag};
-use umbel_worker::engine::{ChildId, Input, JobId, Output, ShutdownKind, Verdict};
+use umbel_worker::engine::{ChildId, Input, JobId, Output, Verdict};
 
 use super::broker::Place;
 use super::plan::{Act, Kind, Plan};
@@ -26,6 +26,9 @@ const MOST_EMPTY_FETCHES: u32 = 100;
 
 /// How long a message may be ready while a worker has room for it, µs.
 const MOST_READY: i64 = 1_000_000;
+
+/// How long a child without jobs may live on when it was told to end, µs.
+const MOST_LEAVING: i64 = 12_000_000;
 
 /// One run of a task.
 #[derive(Debug)]
@@ -245,6 +248,7 @@ impl World {
         if state.standing.get(&child).is_none_or(|standing| *standing == Standing::Gone) {
             return;
         }
+        state.heard_at.insert(child, self.now);
         match told {
             Told::Started(run) => {
                 self.runs[run].start_heard = true;
@@ -294,7 +298,22 @@ impl World {
         if assigned != counted && state.shutdown.is_none() {
             self.violated(format!("w{worker} counts {counted} jobs at its children, they have {assigned}"));
         }
+        self.check_leaving(worker);
         self.check_shutdown_time(worker);
+    }
+
+    /// A child that was told to end and has nothing to do is gone soon.
+    fn check_leaving(&mut self, worker: usize) {
+        let state = &self.workers[worker];
+        let overdue = state.stopped_at.iter().find(|(child, at)| {
+            let since = state.heard_at.get(child).map_or(**at, |heard| *heard.max(at));
+            let is_idle = !state.assigned.values().any(|(to, _)| to == *child);
+            let is_stopped = state.standing.get(child) == Some(&Standing::Stopped);
+            is_stopped && is_idle && state.is_killable && !state.has_jumped && self.now - since > MOST_LEAVING
+        });
+        if let Some((child, _)) = overdue {
+            self.violated(format!("w{worker} lets child {} live on, which should have ended", child.0));
+        }
     }
 
     fn check_shutdown_time(&mut self, worker: usize) {
@@ -475,11 +494,11 @@ impl World {
     /// A worker says that it is done.
     pub(super) fn check_stopped(&mut self, worker: usize) {
         let state = &self.workers[worker];
-        let Some((since, kind)) = state.shutdown else {
+        let Some((since, _)) = state.shutdown else {
             return self.violated(format!("w{worker} stopped without having been told to"));
         };
         let took = self.now - since;
-        if took > SHUTDOWN_SLACK || (kind == ShutdownKind::Cold && took > SHUTDOWN_SLACK) {
+        if took > SHUTDOWN_SLACK {
             self.violated(format!("w{worker} took {took} µs to stop"));
         }
         let state = &self.workers[worker];
@@ -541,7 +560,7 @@ impl World {
         let run = &self.runs[run];
         let plan = self.broker.stored[run.message].plan.clone();
         let worker = &self.workers[run.worker];
-        let could = worker.has_stopped && !worker.was_disconnected && !worker.lapsed;
+        let could = worker.has_settled && !worker.lapsed;
         if plan.options().acks_late || !run.end_heard || !could {
             return;
         }
@@ -549,7 +568,7 @@ impl World {
         let stored = self.broker.results.get(&plan.id).is_some_and(|states| {
             run.state.as_ref().is_none_or(|state| states.contains(state) || states.contains(&"SUCCESS".to_owned()))
         });
-        if published != follow_ups {
+        if published < follow_ups || (published > follow_ups && !worker.was_disconnected) {
             self.violated(format!("{} had {follow_ups} follow-ups and {published} were published", plan.id));
         } else if !stored && self.runs_have_record(&plan) {
             self.violated(format!("the result of {} was never stored", plan.id));

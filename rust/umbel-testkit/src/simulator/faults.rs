@@ -25,6 +25,37 @@ pub(super) enum Fault {
     },
 }
 
+/// What a history is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mood {
+    /// Anything.
+    Mixed,
+    /// Tasks that run for long while connections are broken for longer than a lease.
+    Apart,
+}
+
+impl Mood {
+    pub(super) fn random(rng: &mut fastrand::Rng) -> Self {
+        if rng.u32(..8) == 0 { Self::Apart } else { Self::Mixed }
+    }
+
+    /// The prefetch multiplier of a worker.
+    pub(super) fn multiplier(self, rng: &mut fastrand::Rng) -> Option<usize> {
+        match self {
+            Self::Mixed => [None, None, Some(1), Some(4)][rng.usize(..4)],
+            Self::Apart => Some(4),
+        }
+    }
+
+    /// Tasks take a few of these, µs.
+    pub(super) fn unit_of_time(self, rng: &mut fastrand::Rng) -> i64 {
+        match self {
+            Self::Mixed => [10, 1_000, 1_000, 10_000, 10_000, 300_000, 300_000, 3_000_000][rng.usize(..8)],
+            Self::Apart => 5_000_000,
+        }
+    }
+}
+
 impl World {
     /// One history in four has no faults at all, one in four breaks at a step of its own.
     pub(super) fn plan_faults(&mut self, until: i64) {
@@ -45,6 +76,9 @@ impl World {
 
     fn random_fault(&mut self) -> Fault {
         let rng = &mut self.rng;
+        if self.mood == Mood::Apart && rng.u32(..4) > 0 {
+            return Fault::Disconnect { wait: 25_000_000 };
+        }
         match rng.u32(..12) {
             0 | 1 => Fault::KillWorker,
             2..=4 => Fault::KillChild,

@@ -7,6 +7,8 @@ use umbel_broker::{Delivery, Outgoing, Payload, Tag};
 use umbel_protocol::{Destination, Malformed, Message, Properties, Timestamp, Zone, iso8601};
 use umbel_worker::engine::TaskOptions;
 
+use super::faults::Mood;
+
 /// Largest body a simulated worker takes.
 pub(super) const MAX_BYTES: usize = 4_096;
 
@@ -67,7 +69,7 @@ impl Plan {
     }
 
     /// Any message, as chance has it.
-    pub(super) fn random(number: usize, now: Timestamp, rng: &mut fastrand::Rng) -> Self {
+    pub(super) fn random(number: usize, now: Timestamp, mood: Mood, rng: &mut fastrand::Rng) -> Self {
         let kind = match rng.u32(..40) {
             0 => Kind::Garbage,
             1 => Kind::NoId,
@@ -84,8 +86,8 @@ impl Plan {
             id: format!("t{number}"),
             task,
             kind,
-            act: random_act(task, rng),
-            takes: rng.i64(1..=9) * [10, 1_000, 1_000, 10_000, 10_000, 300_000, 300_000, 3_000_000][rng.usize(..8)],
+            act: if mood == Mood::Apart { Act::Succeed } else { random_act(task, rng) },
+            takes: rng.i64(1..=9) * mood.unit_of_time(rng),
             follow_ups: if rng.u32(..4) == 0 { rng.usize(1..=2) } else { 0 },
             eta: (rng.u32(..6) == 0).then(|| ahead(rng)),
             expires: (rng.u32(..8) == 0).then(|| ahead(rng)),
@@ -94,7 +96,7 @@ impl Plan {
 
     /// The message on the wire.
     pub(super) fn message(&self) -> Message {
-        let mut headers = format!("{{\"lang\": \"py\", \"retries\": 0");
+        let mut headers = String::from("{\"lang\": \"py\", \"retries\": 0");
         let mut member = |name: &str, value: &str| headers.push_str(&format!(", \"{name}\": \"{value}\""));
         if self.kind != Kind::NoTask {
             member("task", if self.kind == Kind::UnknownTask { "nobody.knows" } else { self.task });

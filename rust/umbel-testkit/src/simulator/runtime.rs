@@ -51,6 +51,8 @@ pub(super) struct Worker {
     /// The engine's view, by what went in and came out.
     pub(super) standing: BTreeMap<ChildId, Standing>,
     pub(super) stopped_at: BTreeMap<ChildId, i64>,
+    /// When each child was last heard of.
+    pub(super) heard_at: BTreeMap<ChildId, i64>,
     /// Tags it was told to have lost.
     pub(super) told_lost: BTreeSet<Tag>,
     pub(super) assigned: BTreeMap<JobId, (ChildId, Tag)>,
@@ -60,7 +62,8 @@ pub(super) struct Worker {
     pub(super) slots: usize,
     pub(super) spawns_fail: bool,
     pub(super) shutdown: Option<(i64, ShutdownKind)>,
-    pub(super) has_stopped: bool,
+    /// It stopped, and the broker had confirmed everything.
+    pub(super) has_settled: bool,
     /// A connection of its broke at some time: what was given out then may have been carried out twice.
     pub(super) was_disconnected: bool,
     /// Its lease ran out at some time.
@@ -89,6 +92,7 @@ impl Worker {
             children: BTreeMap::new(),
             standing: BTreeMap::new(),
             stopped_at: BTreeMap::new(),
+            heard_at: BTreeMap::new(),
             told_lost: BTreeSet::new(),
             assigned: BTreeMap::new(),
             wanted: 0,
@@ -97,7 +101,7 @@ impl Worker {
             slots: 1,
             spawns_fail: false,
             shutdown: None,
-            has_stopped: false,
+            has_settled: false,
             was_disconnected: false,
             lapsed: false,
             started_at: now,
@@ -130,7 +134,7 @@ impl World {
         let config = EngineConfig {
             hostname: format!("celery@w{number}"),
             accept_content: vec!["application/json".into()],
-            prefetch_multiplier: [None, None, Some(1), Some(4)][self.rng.usize(..4)],
+            prefetch_multiplier: self.mood.multiplier(&mut self.rng),
             max_deliveries: MAX_DELIVERIES,
             delay_threshold: Duration::from_secs(2),
             shutdown_timeout: Duration::from_secs(self.rng.u64(0..6)),
@@ -356,13 +360,13 @@ impl World {
         }
         self.after(LEASE / 3, Event::Heartbeat { worker });
         if self.workers[worker].is_connected {
-            let reclaimed = self.broker.heartbeat(worker, Timestamp(self.now), LEASE);
+            let (reclaimed, moved) = self.broker.heartbeat(worker, Timestamp(self.now), LEASE);
             for tag in &reclaimed {
                 let holder = holder_of(tag);
                 self.workers[holder].lapsed = true;
                 self.note(|| format!("w{worker} took back {} of w{holder}", tag.0));
             }
-            if self.broker.has_ready() {
+            if moved || !reclaimed.is_empty() {
                 self.ring();
             }
         }
@@ -370,7 +374,8 @@ impl World {
 
     /// The process ends, having said that it is done.
     fn stopped(&mut self, worker: usize) {
-        self.workers[worker].has_stopped = true;
+        let state = &mut self.workers[worker];
+        state.has_settled = state.engine.stats().unconfirmed == 0;
         self.check_stopped(worker);
         if self.workers[worker].is_connected {
             self.broker.close(worker);

@@ -11,7 +11,7 @@ use umbel_worker::engine::{ChildId, Input, JobId, ShutdownKind};
 use super::broker::Broker;
 use super::checks::{Handling, Run};
 use super::child::Order;
-use super::faults::Fault;
+use super::faults::{Fault, Mood};
 use super::plan::Plan;
 use super::runtime::Worker;
 use super::{Options, Report};
@@ -63,6 +63,7 @@ pub(super) enum Event {
 pub(super) struct World {
     pub(super) options: Options,
     pub(super) rng: fastrand::Rng,
+    pub(super) mood: Mood,
     /// Real time, which the broker's clock shows; µs.
     pub(super) now: i64,
     events: BinaryHeap<Reverse<(i64, u64)>>,
@@ -83,9 +84,11 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, options: Options) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
         let mut world = Self {
             options,
-            rng: fastrand::Rng::with_seed(seed),
+            mood: Mood::random(&mut rng),
+            rng,
             now: START,
             events: BinaryHeap::new(),
             pending: BTreeMap::new(),
@@ -114,7 +117,7 @@ impl World {
         let together = self.rng.bool();
         for number in 0..messages {
             let wait = if together { self.rng.i64(0..1_000) } else { self.rng.i64(0..chaos) };
-            let plan = Plan::random(number, Timestamp(self.now + wait), &mut self.rng);
+            let plan = Plan::random(number, Timestamp(self.now + wait), self.mood, &mut self.rng);
             self.after(wait, Event::Publish(Arc::new(plan)));
         }
         self.plan_faults(chaos);
