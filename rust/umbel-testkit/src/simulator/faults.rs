@@ -32,17 +32,23 @@ pub(super) enum Mood {
     Mixed,
     /// Tasks that run for long while connections are broken for longer than a lease.
     Apart,
+    /// Connections that break all the time, in the middle of everything.
+    Flaky,
 }
 
 impl Mood {
     pub(super) fn random(rng: &mut fastrand::Rng) -> Self {
-        if rng.u32(..8) == 0 { Self::Apart } else { Self::Mixed }
+        match rng.u32(..8) {
+            0 => Self::Apart,
+            1 => Self::Flaky,
+            _ => Self::Mixed,
+        }
     }
 
     /// The prefetch multiplier of a worker.
     pub(super) fn multiplier(self, rng: &mut fastrand::Rng) -> Option<usize> {
         match self {
-            Self::Mixed => [None, None, Some(1), Some(4)][rng.usize(..4)],
+            Self::Mixed | Self::Flaky => [None, None, Some(1), Some(4)][rng.usize(..4)],
             Self::Apart => Some(4),
         }
     }
@@ -52,6 +58,7 @@ impl Mood {
         match self {
             Self::Mixed => [10, 1_000, 1_000, 10_000, 10_000, 300_000, 300_000, 3_000_000][rng.usize(..8)],
             Self::Apart => 5_000_000,
+            Self::Flaky => 10_000,
         }
     }
 }
@@ -59,6 +66,13 @@ impl Mood {
 impl World {
     /// One history in four has no faults at all, one in four breaks at a step of its own.
     pub(super) fn plan_faults(&mut self, until: i64) {
+        if self.mood == Mood::Flaky {
+            for _ in 0..150 {
+                let at = self.rng.i64(0..3_000_000);
+                self.after(at, Event::Fault(Fault::Disconnect { wait: 3_000 }));
+            }
+            return;
+        }
         let faults = match self.rng.u32(..4) {
             0 => return,
             1 => {

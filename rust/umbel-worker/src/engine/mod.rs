@@ -211,8 +211,7 @@ impl Engine {
         if !self.is_open() {
             self.send_away(child, now, out);
         } else if is_surplus {
-            self.pool.stop(child, now, out);
-            self.expect_to_leave(child);
+            self.stop_child(child, now, out);
         }
     }
 
@@ -231,9 +230,14 @@ impl Engine {
         self.pool.resize(wanted);
         for child in self.pool.surplus() {
             self.recall(child, out);
-            self.pool.stop(child, now, out);
-            self.expect_to_leave(child);
+            self.stop_child(child, now, out);
         }
+    }
+
+    /// Tells a child to end once its running jobs are done, and sees to it that it does.
+    fn stop_child(&mut self, child: ChildId, now: Now, out: &mut Vec<Output>) {
+        self.pool.stop(child, now, out);
+        self.expect_to_leave(child);
     }
 
     /// Every tag the broker should hold for this worker, for `Consumer::recover`.

@@ -104,7 +104,7 @@ impl Engine {
                 self.alarm.at_steady(until, now);
                 for id in self.child_ids() {
                     if self.pool.get(id).is_some_and(|child| child.assigned() == 0) {
-                        self.pool.stop(id, now, out);
+                        self.stop_child(id, now, out);
                     }
                 }
                 self.close_when_idle(now, out);
@@ -157,7 +157,7 @@ impl Engine {
     pub(super) fn send_away(&mut self, id: ChildId, now: Now, out: &mut Vec<Output>) {
         match self.phase {
             Phase::Cold | Phase::Closing { killed: true, .. } => self.pool.kill(id, Cause::Shutdown, out),
-            _ => self.pool.stop(id, now, out),
+            _ => self.stop_child(id, now, out),
         }
     }
 }
