@@ -6,7 +6,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use umbel_broker::{Delivery, Payload, Tag};
 use umbel_protocol::{Message, Properties, ResultWrite, Timestamp};
@@ -14,8 +16,8 @@ use umbel_worker::engine::{ChildId, Engine, EngineConfig, Input, JobId, Outcome,
 
 const TASKS: usize = 400_000;
 
-/// Far below what it does, far above what a broker does.
-const LEAST_PER_SECOND: f64 = 150_000.0;
+/// Reading the headers included, which is more than half of it. Far below what an idle machine shows.
+const LEAST_PER_SECOND: f64 = 60_000.0;
 
 fn engine(children: u32) -> (Engine, Vec<Output>) {
     let config = EngineConfig {
@@ -95,6 +97,12 @@ fn answer(outputs: &mut Vec<Output>, supply: &mut VecDeque<Delivery>, work: &mut
     inputs
 }
 
+/// Processor time of this thread: what else the machine does must not count.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 #[test]
 fn the_engine_outruns_any_broker() {
     for children in [2, 64] {
@@ -110,12 +118,12 @@ fn the_engine_outruns_any_broker() {
         while engine.stats().totals.succeeded < TASKS as u64 {
             let inputs = answer(&mut out, &mut supply, &mut work);
             assert!(!inputs.is_empty(), "it stands still: {:?}", engine.stats());
-            let begun = Instant::now();
+            let begun = cpu_time();
             for input in inputs {
                 now += 3;
                 engine.handle(Timestamp(now), input, &mut out);
             }
-            busy += begun.elapsed();
+            busy += cpu_time() - begun;
         }
         let rate = TASKS as f64 / busy.as_secs_f64();
         assert!(rate > LEAST_PER_SECOND, "{rate:.0} tasks a second with {children} children");

@@ -87,13 +87,14 @@ impl Engine {
 
     /// A job is at its child no more.
     pub(super) fn leave_child(&mut self, job: JobId, at: ChildId) {
-        self.take_from_queue(job, at);
+        let Some(held) = self.ledger.get(job) else { return };
+        if held.place == Place::Queued(at) {
+            return self.take_from_queue(job, at);
+        }
         let Some(child) = self.pool.get_mut(at) else { return };
         let Some(index) = child.running.iter().position(|&running| running == job) else { return };
         child.running.swap_remove(index);
-        if let Some(held) = self.ledger.get(job) {
-            child.load -= held.predicted;
-        }
+        child.load -= held.predicted;
     }
 
     /// Outcomes come in batches, so that a child with one slot is measured by the time between two of them.

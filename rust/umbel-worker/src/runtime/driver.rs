@@ -25,7 +25,8 @@ pub(super) struct Driver {
     shared: Arc<Shared>,
     children: Children,
     now: Timestamp,
-    wake_at: Option<Timestamp>,
+    /// On the clock that nobody sets: waiting for the wall clock could take for ever after it went back.
+    wake_at: Option<Instant>,
     turn: Turn,
     phase: Phase,
 }
@@ -71,7 +72,7 @@ impl Driver {
                 self.attend(source);
             }
             self.children.kill_stragglers(Instant::now());
-            if self.wake_at.is_some_and(|at| at <= self.now) {
+            if self.wake_at.is_some_and(|at| at <= Instant::now()) {
                 self.wake_at = None;
                 self.input(Input::Tick);
             }
@@ -81,7 +82,7 @@ impl Driver {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let wake = self.wake_at.map(|at| at.since(self.clock.now()).min(LONGEST_WAIT));
+        let wake = self.wake_at.map(|at| at.saturating_duration_since(Instant::now()).min(LONGEST_WAIT));
         let kill = self.children.next_kill().map(|at| at.saturating_duration_since(Instant::now()));
         wake.into_iter().chain(kill).min()
     }
@@ -213,7 +214,7 @@ impl Driver {
             Output::StopChild { child } => self.children.send_stop(child),
             Output::Kill { child } => self.children.kill(child),
             Output::Spawn { count } => self.turn.events.push(WorkerEvent::Spawn { count }),
-            Output::WakeAt(at) => self.wake_at = Some(at),
+            Output::WakeAt(at) => self.wake_at = Some(Instant::now() + at.since(self.now)),
             Output::Notice(notice) => self.notice(notice),
             Output::Stopped => self.phase = Phase::Stopped,
         }
