@@ -1,18 +1,18 @@
 //! The invariants.
 //!
 //! A message is in exactly one place because the broker model keeps one value for it; what an engine can do wrong is
-//! to end a delivery without a right to, to lose sight of one, or to let one run twice. So every settlement that
-//! takes effect must be justified by what the engine had been told, every tag held for a worker must be known to its
-//! engine or be on its way to it, and a run may only begin when earlier ones of its delivery are known to be dead.
+//! to end a delivery without a right to ([`super::rights`]), to lose sight of one, or to let one run twice. So every tag
+//! held for a worker must be known to its engine or be on its way to it, and a run may only begin when earlier ones of
+//! its delivery are known to be dead.
 
 use std::collections::BTreeSet;
 
-use umbel_broker::{DeadReason, Disposition, Outgoing, Settlement, Tag};
+use umbel_broker::Tag;
 use umbel_worker::engine::{ChildId, Input, JobId, Output, Verdict};
 
 use super::broker::Place;
 use super::plan::{Act, Kind, Plan};
-use super::runtime::{MAX_DELIVERIES, Standing};
+use super::runtime::Standing;
 use super::world::{Told, World};
 
 /// Jobs a child may have at most, for each slot.
@@ -51,7 +51,7 @@ pub(super) struct Run {
     pub(super) start_heard_at: Option<i64>,
     soft_limit_raised: bool,
     /// Times its follow-ups were published.
-    published: usize,
+    pub(super) published: usize,
 }
 
 impl Run {
@@ -81,9 +81,9 @@ impl Run {
 pub(super) struct Handling {
     pub(super) runs: Vec<usize>,
     /// Children the engine heard to be gone while they had it.
-    deaths: u32,
+    pub(super) deaths: u32,
     /// Its child was killed for its hard limit.
-    limit_passed: bool,
+    pub(super) limit_passed: bool,
 }
 
 impl World {
@@ -330,165 +330,6 @@ impl World {
         if let Some(tag) = ran {
             self.violated(format!("{}, which had run, was given back when {occasion}", tag.0));
         }
-    }
-
-    /// A settlement reaches the broker.
-    pub(super) fn apply(&mut self, worker: usize, settlement: &Settlement, lost: &mut Vec<Tag>) {
-        match &settlement.tag {
-            None => self.check_untagged(worker, settlement),
-            Some(tag) if self.broker.holds(tag) => {
-                if let Err(reason) = self.justify(worker, tag, settlement) {
-                    let text = format!("w{worker}: {:?} for {} is wrong: {reason}", settlement.disposition, tag.0);
-                    return self.violated(text);
-                }
-                self.broker.dispose(tag, &settlement.disposition);
-                self.publish_all(&settlement.publish);
-                if matches!(settlement.disposition, Disposition::Requeue { .. }) {
-                    self.ring();
-                }
-            }
-            Some(tag) => lost.push(tag.clone()),
-        }
-        self.broker.store(&settlement.results);
-    }
-
-    fn publish_all(&mut self, messages: &[Outgoing]) {
-        for outgoing in messages {
-            let id = outgoing.message.properties.correlation_id.clone().unwrap_or_default();
-            let run: Option<usize> = id.strip_prefix('f').and_then(|rest| rest.split('.').next()?.parse().ok());
-            let (Some(run), Some(plan)) = (run, self.plans.get(&id).cloned()) else {
-                return self.violated(format!("{id} was published and is nobody's follow-up"));
-            };
-            self.runs[run].published += 1;
-            self.publish(plan);
-        }
-    }
-
-    /// Results and follow-ups of an early ack's job, or results of a lost one.
-    fn check_untagged(&mut self, worker: usize, settlement: &Settlement) {
-        self.publish_all(&settlement.publish);
-        for outgoing in &settlement.publish {
-            let id = outgoing.message.properties.correlation_id.clone().unwrap_or_default();
-            let run = id.strip_prefix('f').and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-            let Some(run) = run.map(|run| &self.runs[run]) else { continue };
-            let is_late = self.broker.stored[run.message].plan.options().acks_late;
-            let twice = run.published > run.follow_ups && !self.workers[worker].was_disconnected;
-            if is_late || twice {
-                return self.violated(format!("w{worker} published {id} without a settlement of its own"));
-            }
-        }
-    }
-
-    /// Whether what the engine was told allows what it does to a message.
-    fn justify(&self, worker: usize, tag: &Tag, settlement: &Settlement) -> Result<(), String> {
-        let message = self.broker.of(tag).ok_or("never delivered")?;
-        let plan = &self.broker.stored[message].plan;
-        match &settlement.disposition {
-            Disposition::Ack => self.justify_ack(worker, tag, plan, settlement),
-            Disposition::Delay { until } => match plan.eta {
-                Some(eta) if eta == *until && self.runs_of(tag).next().is_none() => Ok(()),
-                _ => Err("it is not due then".into()),
-            },
-            Disposition::Requeue { front, failed } => self.justify_requeue(worker, tag, plan, *front, *failed),
-            Disposition::Dead(reason) => self.justify_dead(message, tag, reason),
-        }
-    }
-
-    fn runs_of<'a>(&'a self, tag: &Tag) -> impl Iterator<Item = &'a Run> {
-        self.handlings.get(tag).into_iter().flat_map(|handling| &handling.runs).map(|&run| &self.runs[run])
-    }
-
-    fn justify_ack(&self, worker: usize, tag: &Tag, plan: &Plan, settlement: &Settlement) -> Result<(), String> {
-        let options = plan.options();
-        let states: Vec<&str> = settlement.results.iter().map(|result| result.state.as_str()).collect();
-        let expects = |state: &str| {
-            let stored = options.ignore_result || states.contains(&state);
-            if stored { Ok(()) } else { Err(format!("no {state} record comes with it, but {states:?}")) }
-        };
-        if let Some(run) = self.runs_of(tag).find(|run| run.end_heard) {
-            if !options.acks_late {
-                return Ok(());
-            }
-            return match (&run.verdict, &run.state) {
-                (Some(Verdict::Failure), _) if !options.acks_on_failure => Err("it failed and should be dead".into()),
-                (Some(Verdict::Requeue | Verdict::Reject(_)), _) => Err("it was rejected".into()),
-                (Some(_), _) if settlement.publish.len() != run.follow_ups => {
-                    Err("its follow-ups are not with it".into())
-                }
-                (Some(_), Some(state)) => expects(state),
-                (Some(_), None) => Ok(()),
-                (None, _) => Err("it has no verdict".into()),
-            };
-        }
-        if !options.acks_late && self.runs_of(tag).any(|run| run.start_heard) {
-            return Ok(());
-        }
-        let handling = self.handlings.get(tag);
-        if handling.is_some_and(|handling| handling.deaths > 0) {
-            let limit = handling.is_some_and(|handling| handling.limit_passed);
-            let fails = !options.acks_late || !options.reject_on_worker_lost || (limit && options.acks_on_timeout);
-            if fails && expects("FAILURE").is_ok() {
-                return Ok(());
-            }
-        }
-        match plan.expires {
-            Some(expires) if self.workers[worker].latest > expires.0 => expects("REVOKED"),
-            _ => Err("it has not finished".into()),
-        }
-    }
-
-    fn justify_requeue(&self, worker: usize, tag: &Tag, plan: &Plan, front: bool, failed: bool) -> Result<(), String> {
-        let state = &self.workers[worker];
-        let handling = self.handlings.get(tag);
-        let deaths = handling.map_or(0, |handling| handling.deaths);
-        if let Some(run) = self.runs_of(tag).find(|run| run.end_heard) {
-            return match run.verdict {
-                Some(Verdict::Requeue) if plan.options().acks_late && !front && !failed => Ok(()),
-                _ => Err(format!("it ended with {:?}", run.verdict)),
-            };
-        }
-        let started = self.runs_of(tag).any(|run| run.start_heard);
-        let limit = handling.is_some_and(|handling| handling.limit_passed);
-        match (started, failed) {
-            (true, true) if deaths > 0 => Ok(()),
-            (true, true) => Err("no child died of it".into()),
-            (true, false) if state.shutdown.is_some() || (limit && deaths > 0) => Ok(()),
-            (true, false) if deaths > 0 && self.killed_beside(worker, tag) => Ok(()),
-            (true, false) => Err("it runs".into()),
-            (false, true) if deaths > 0 => Ok(()),
-            (false, true) => Err("it had not started".into()),
-            (false, false) if state.shutdown.is_some() || state.has_jumped => Ok(()),
-            // More than the window allows may be given back after a while.
-            (false, false) if self.now - state.started_at > 2_000_000 => Ok(()),
-            (false, false) => Err("there was no need".into()),
-        }
-    }
-
-    /// Whether the child of a delivery was killed for the limit of another.
-    fn killed_beside(&self, worker: usize, tag: &Tag) -> bool {
-        let children: BTreeSet<ChildId> = self.runs_of(tag).map(|run| run.child).collect();
-        let beside = self.runs.iter().filter(|run| run.worker == worker && children.contains(&run.child));
-        beside.into_iter().any(|run| self.handlings.get(&run.tag).is_some_and(|handling| handling.limit_passed))
-    }
-
-    fn justify_dead(&self, message: usize, tag: &Tag, reason: &DeadReason) -> Result<(), String> {
-        let stored = &self.broker.stored[message];
-        let plan = &stored.plan;
-        let rejected = self.runs_of(tag).any(|run| {
-            run.end_heard
-                && matches!(run.verdict, Some(Verdict::Reject(_) | Verdict::Failure))
-                && plan.options().acks_late
-        });
-        let right = match reason.kind.as_str() {
-            "undecodable" => matches!(plan.kind, Kind::Garbage | Kind::NoId | Kind::NoTask | Kind::BadEta),
-            "unknown-task" => plan.kind == Kind::UnknownTask,
-            "not-accepted" => plan.kind == Kind::NotAccepted,
-            "oversized" => plan.kind == Kind::Oversized,
-            "max-deliveries" => stored.failed >= MAX_DELIVERIES,
-            "rejected" => rejected,
-            _ => false,
-        };
-        if right { Ok(()) } else { Err(format!("it is {:?}, {:?}", plan.kind, plan.act)) }
     }
 
     /// A worker says that it is done.

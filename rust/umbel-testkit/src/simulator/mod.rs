@@ -7,13 +7,14 @@
 //! slow, deaf, retire, or speak after their death, workers are shut down either way. Then calm returns, and everything
 //! has to come to its end.
 //!
-//! What must hold is checked as it happens ([`checks`]).
+//! What must hold is checked as it happens ([`checks`], [`rights`]).
 
 mod broker;
 mod checks;
 mod child;
 mod faults;
 mod plan;
+mod rights;
 mod runtime;
 mod trace;
 mod world;
