@@ -86,9 +86,6 @@ def test_a_child_of_a_child(file_url: str) -> None:
     )
 
 
-@pytest.mark.xfail(
-    strict=False, reason="a known defect: parking_lot's table of parked threads is inherited, so a lock may never wake"
-)
 def test_forking_while_other_threads_publish_and_wait(file_url: str) -> None:
     run(
         """
