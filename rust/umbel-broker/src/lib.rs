@@ -8,6 +8,7 @@ pub mod open;
 pub mod queue;
 pub mod redis;
 pub mod sqlite;
+pub mod sync;
 pub mod url;
 
 pub use broker::{

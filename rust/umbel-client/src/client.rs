@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use umbel_backend::{Backend, ResultStore};
+use umbel_broker::sync::Mutex;
 use umbel_broker::{Admin, Broker, BrokerError, Result};
 
 use crate::kept::Kept;

@@ -1,6 +1,6 @@
 //! A connection that is opened when first needed, kept, and opened anew when it breaks.
 
-use parking_lot::Mutex;
+use umbel_broker::sync::FairMutex;
 use umbel_broker::{BrokerError, NextStep, Result};
 
 use crate::call::{Call, CallError};
@@ -9,7 +9,7 @@ use crate::retry_policy::{Backoff, RetryPolicy};
 /// One connection of kind `C` that threads share, one at a time.
 pub struct Kept<C> {
     open: Box<dyn Fn() -> Result<C> + Send + Sync>,
-    connection: Mutex<Option<C>>,
+    connection: FairMutex<Option<C>>,
     policy: RetryPolicy,
     /// URL without password, for errors.
     url: String,
@@ -18,7 +18,7 @@ pub struct Kept<C> {
 impl<C> Kept<C> {
     /// A connection that `open` makes when first needed.
     pub fn new(url: String, policy: RetryPolicy, open: impl Fn() -> Result<C> + Send + Sync + 'static) -> Self {
-        Self { open: Box::new(open), connection: Mutex::new(None), policy, url }
+        Self { open: Box::new(open), connection: FairMutex::new(None), policy, url }
     }
 
     /// Runs `work` on the connection, and again (after reconnecting if need be) as long as its error says that this
@@ -54,7 +54,7 @@ impl<C> Kept<C> {
         work: &mut impl FnMut(&mut C) -> Result<T>,
     ) -> std::result::Result<Result<T>, CallError> {
         let mut slot = loop {
-            if let Some(slot) = self.connection.try_lock_until(call.nap()) {
+            if let Some(slot) = self.connection.lock_until(call.nap()) {
                 break slot;
             }
             call.pulse()?;

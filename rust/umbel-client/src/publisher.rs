@@ -9,10 +9,10 @@
 //!    error.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use umbel_broker::sync::{Condvar, Mutex};
 use umbel_broker::{Broker, BrokerError, ExchangeKind, NextStep, Outgoing, Publisher, Result};
 use umbel_protocol::Destination;
 
@@ -137,7 +137,7 @@ impl CombiningPublisher {
         loop {
             let mut turn = ticket.turn.lock();
             if matches!(*turn, Turn::Waiting) {
-                ticket.changed.wait_until(&mut turn, call.nap());
+                (turn, _) = ticket.changed.wait_until(turn, call.nap());
             }
             match &*turn {
                 Turn::Done(outcome) => return outcome.clone().map_err(CallError::from),
@@ -168,7 +168,9 @@ impl CombiningPublisher {
         loop {
             let batch = queue.take_batch();
             let connection = queue.connection.take();
-            let (connection, failed) = MutexGuard::unlocked(&mut queue, || self.send(connection, batch));
+            drop(queue);
+            let (connection, failed) = self.send(connection, batch);
+            queue = self.queue.lock();
             queue.connection = connection;
             let pause = match failed {
                 None => queue.succeeded(),
@@ -183,8 +185,10 @@ impl CombiningPublisher {
                 ticket.set(Turn::Lead);
                 return self.leave(queue, ticket, error.into());
             }
-            if let Err(interrupted) = MutexGuard::unlocked(&mut queue, || call.pause(pause).and_then(|()| call.pulse()))
-            {
+            drop(queue);
+            let interrupted = call.pause(pause).and_then(|()| call.pulse());
+            queue = self.queue.lock();
+            if let Err(interrupted) = interrupted {
                 ticket.set(Turn::Lead);
                 return self.leave(queue, ticket, interrupted);
             }

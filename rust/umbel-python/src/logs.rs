@@ -4,20 +4,34 @@
 //! into the extension next passes them on.
 
 use std::collections::VecDeque;
+use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use parking_lot::Mutex;
 use pyo3::prelude::*;
+use umbel_broker::sync::Mutex;
 
 /// Lines kept while nobody passes them on; older ones go first.
 const KEPT: usize = 256;
+
+/// In a forked child a thread that is not there may hold the lines; a lost line is better than a lost child.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 static WAITING: AtomicBool = AtomicBool::new(false);
 static LINES: Mutex<VecDeque<(Level, String)>> = Mutex::new(VecDeque::new());
 
 struct Queue;
+
+fn lines() -> Option<MutexGuard<'static, VecDeque<(Level, String)>>> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match LINES.try_lock() {
+            None if Instant::now() < deadline => std::thread::yield_now(),
+            lines => return lines,
+        }
+    }
+}
 
 impl Log for Queue {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -29,8 +43,7 @@ impl Log for Queue {
             return;
         }
         let line = record.args().to_string();
-        // In a forked child a thread that is not there may hold the lock; a lost line is better than a lost child.
-        if let Some(mut lines) = LINES.try_lock_for(Duration::from_millis(100)) {
+        if let Some(mut lines) = lines() {
             if lines.len() == KEPT {
                 lines.pop_front();
             }
@@ -62,7 +75,7 @@ pub(crate) fn flush(py: Python<'_>) {
 #[cold]
 fn pass_on(py: Python<'_>) -> PyResult<()> {
     WAITING.store(false, Ordering::Release);
-    let lines = LINES.try_lock_for(Duration::from_millis(100)).map(|mut lines| std::mem::take(&mut *lines));
+    let lines = lines().map(|mut lines| std::mem::take(&mut *lines));
     let logger = py.import("logging")?.call_method1("getLogger", ("umbel.native",))?;
     for (level, line) in lines.unwrap_or_default() {
         let method = if level == Level::Error { "error" } else { "warning" };

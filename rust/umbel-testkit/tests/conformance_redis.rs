@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use redis::Commands;
 use umbel_backend::{Backend, RedisBackend};
+use umbel_broker::sync::Mutex;
 use umbel_broker::{Broker, RedisBroker, TransportOptions};
 use umbel_testkit::conformance::{BackendFixture, BrokerFixture};
 use umbel_testkit::servers::{RedisServer, RedisSetup};

@@ -380,7 +380,7 @@ fn a_hammered_doorbell_misses_nothing() {
     const EACH: usize = 400;
     let Some(server) = RedisServer::start() else { return };
     let broker = broker_at(&server.url(0), &[]);
-    let (seen, count) = (parking_lot::Mutex::new(HashSet::new()), AtomicUsize::new(0));
+    let (seen, count) = (umbel_broker::sync::Mutex::new(HashSet::new()), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for producer in 0..2 {
             let broker = &broker;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use runtime_bench::{Bench, add, registry};
 use umbel_backend::{Backend, MemoryBackend, ResultListener, ResultStore};
+use umbel_broker::sync::Mutex;
 use umbel_broker::{
     Admin, Broker, BrokerError, Consumer, ConsumerOptions, Doorbell, Exchanged, MemoryBroker, Publisher, Result,
     Settlement, SystemClock, Tag,

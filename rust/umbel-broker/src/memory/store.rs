@@ -1,15 +1,15 @@
 //! What all handles of one in-process broker share.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, MutexGuard};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use umbel_protocol::{Malformed, Timestamp};
 
 use super::state::{Entry, State};
 use crate::broker::Payload;
 use crate::clock::Clock;
+use crate::sync::{Condvar, Mutex};
 
 /// Stores by name, kept for the life of the process: a program may close every handle between two uses.
 static NAMED: LazyLock<Mutex<HashMap<String, Arc<Store>>>> = LazyLock::new(Mutex::default);
@@ -91,7 +91,7 @@ impl Store {
             }
             let nap = if state.waits_for_clock() { LONGEST_NAP } else { Duration::from_secs(3600) };
             let until = deadline.map_or(now + nap, |deadline| deadline.min(now + nap));
-            self.changed.wait_until(&mut state, until);
+            (state, _) = self.changed.wait_until(state, until);
         }
     }
 

@@ -9,15 +9,15 @@
 use std::cell::RefCell;
 use std::sync::{Arc, Once, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
-use parking_lot::Mutex;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+
+use crate::sync::Mutex;
 
 /// A connection that can be taken away from its handle.
 pub(super) type Slot = Mutex<Option<Connection>>;
 
-/// Held for reading inside SQLite, for writing while forking. Not `parking_lot`: its waiters stand in a table that would
-/// be inherited too.
+/// Held for reading inside SQLite, for writing while forking.
 static INSIDE: RwLock<()> = RwLock::new(());
 
 /// Every connection this process (or, in a forked child, its parent) has open.

@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use parking_lot::MappedMutexGuard;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use umbel_protocol::Timestamp;
@@ -75,8 +74,10 @@ impl Session {
         let slot = fork::open(|| connect(&location)).map_err(|error| Fault::from(error).at(&location))?;
         let file = {
             let _inside = fork::inside();
-            let mut connection = connection_in(&slot, &location).map_err(|fault| fault.at(&location))?;
-            prepare(&mut connection, &location).map_err(|fault| fault.at(&location))?;
+            let mut held = slot.lock();
+            present(&mut held, &location)
+                .and_then(|connection| prepare(connection, &location))
+                .map_err(|fault| fault.at(&location))?;
             identify(&location)?
         };
         drop(turn);
@@ -102,8 +103,9 @@ impl Session {
     pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T> {
         self.check_in_place()?;
         let _inside = fork::inside();
-        let connection = connection_in(&self.slot, &self.location).map_err(|fault| fault.at(&self.location))?;
-        work(&connection).map_err(|fault| fault.at(&self.location))
+        let mut held = self.slot.lock();
+        let connection = present(&mut held, &self.location).map_err(|fault| fault.at(&self.location))?;
+        work(connection).map_err(|fault| fault.at(&self.location))
     }
 
     /// Runs `work` in one transaction and commits it, or nothing of it; then rings whom it concerns.
@@ -135,7 +137,8 @@ impl Session {
         work: impl FnOnce(&mut Step<'_>) -> Result<T, Fault>,
     ) -> Result<(T, Vec<(String, Tone)>), Fault> {
         let _inside = fork::inside();
-        let connection = connection_in(&self.slot, &self.location)?;
+        let mut held = self.slot.lock();
+        let connection: &Connection = present(&mut held, &self.location)?;
         let synced = commit == Commit::Durable && self.location.synchronous == Synchronous::Full;
         if synced != self.synced {
             connection.execute_batch(if synced {
@@ -145,10 +148,10 @@ impl Session {
             })?;
             self.synced = synced;
         }
-        let mut open = OpenTransaction::begin(&connection)?;
-        schema::check_version(&connection, &self.location)?;
+        let mut open = OpenTransaction::begin(connection)?;
+        schema::check_version(connection, &self.location)?;
         let mut step = Step {
-            connection: &connection,
+            connection,
             now: self.clock.now(),
             queue_ids: &mut self.queue_ids,
             ends: HashMap::new(),
@@ -156,7 +159,7 @@ impl Session {
         };
         let done = work(&mut step)?;
         let calls = step.calls()?;
-        self.ringer.forget_stale(&connection)?;
+        self.ringer.forget_stale(connection)?;
         open.commit()?;
         Ok((done, calls))
     }
@@ -252,8 +255,9 @@ impl Drop for OpenTransaction<'_> {
     }
 }
 
-fn connection_in<'a>(slot: &'a Slot, location: &Location) -> Result<MappedMutexGuard<'a, Connection>, Fault> {
-    parking_lot::MutexGuard::try_map(slot.lock(), Option::as_mut).map_err(|_| inherited(location).into())
+/// The connection, unless it was taken away because the process is a fork of the one that opened it.
+fn present<'a>(slot: &'a mut Option<Connection>, location: &Location) -> Result<&'a mut Connection, Fault> {
+    slot.as_mut().ok_or_else(|| inherited(location).into())
 }
 
 fn inherited(location: &Location) -> BrokerError {

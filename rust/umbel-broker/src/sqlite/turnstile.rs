@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use parking_lot::{FairMutex, FairMutexGuard, Mutex};
+use crate::sync::{FairMutex, FairMutexGuard, Mutex};
 
 /// How long to stand in line before doing without a turn.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -90,7 +90,7 @@ impl Turnstile {
     /// Waits for a turn.
     pub(super) fn enter(&self) -> Turn<'_> {
         let deadline = Instant::now() + PATIENCE;
-        let inside = self.inside.try_lock_until(deadline);
+        let inside = self.inside.lock_until(deadline);
         let locked = inside.is_some() && self.pass(deadline);
         Turn { turnstile: self, locked, _inside: inside }
     }

@@ -5,9 +5,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Condvar;
 use rustix::event::EventfdFlags;
 use umbel_backend::ListenerWaker;
+use umbel_broker::sync::Condvar;
 use umbel_broker::{BrokerError, Result};
 
 use super::Record;

@@ -29,7 +29,10 @@ pub(super) fn run(shared: &Shared) {
         let mut hub = shared.hub.lock();
         hub.lost(error);
         let resumed = std::sync::Arc::clone(&hub.resumed);
-        while !hub.is_closing() && !resumed.wait_until(&mut hub, until).timed_out() {}
+        let mut rested = false;
+        while !hub.is_closing() && !rested {
+            (hub, rested) = resumed.wait_until(hub, until);
+        }
         if hub.is_closing() {
             return;
         }

@@ -15,8 +15,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use umbel_backend::Backend;
+use umbel_broker::sync::Mutex;
 use umbel_broker::{BrokerError, Result};
 
 use crate::call::{Call, CallError};
@@ -71,10 +71,15 @@ impl Waiter {
             if late {
                 break Ok(None);
             }
-            if changed.wait_until(&mut hub, call.nap()).timed_out()
-                && let Err(interrupted) = parking_lot::MutexGuard::unlocked(&mut hub, || call.pulse())
-            {
-                break Err(interrupted);
+            let (held, napped) = changed.wait_until(hub, call.nap());
+            hub = held;
+            if napped {
+                drop(hub);
+                let interrupted = call.pulse();
+                hub = self.shared.hub.lock();
+                if let Err(interrupted) = interrupted {
+                    break Err(interrupted);
+                }
             }
         };
         hub.leave(task_id);

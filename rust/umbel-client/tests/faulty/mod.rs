@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
 use umbel_backend::{Backend, ListenerWaker, MemoryBackend, ResultListener, ResultStore};
+use umbel_broker::sync::{Condvar, Mutex};
 use umbel_broker::{
     Admin, Broker, BrokerError, Consumer, ConsumerOptions, Doorbell, ExchangeKind, MemoryBroker, Outgoing, Publisher,
     Result, SystemClock,
@@ -83,7 +83,9 @@ impl Faults {
     fn pass_gate(&self) {
         let mut closed = self.gate.lock();
         self.at_gate.fetch_add(1, Ordering::SeqCst);
-        self.gate_changed.wait_while(&mut closed, |closed| *closed);
+        while *closed {
+            closed = self.gate_changed.wait(closed);
+        }
         self.at_gate.fetch_sub(1, Ordering::SeqCst);
     }
 

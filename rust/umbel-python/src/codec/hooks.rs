@@ -1,7 +1,7 @@
 //! Python hooks for the types this codec does not know.
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
+use umbel_broker::sync::Mutex;
 
 struct Hooks {
     default: Option<Py<PyAny>>,

@@ -1,8 +1,8 @@
 //! Member names that were seen before, so that `"task"` or `"id"` is made once and hashed once.
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use umbel_broker::sync::Mutex;
 
 const SLOTS: usize = 1024;
 const LONGEST: usize = 48;

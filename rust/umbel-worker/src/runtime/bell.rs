@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use umbel_broker::sync::{Condvar, Mutex};
 use umbel_broker::{Broker, Doorbell, Result};
 
 use super::options::Pauses;
@@ -49,7 +49,7 @@ impl Bell {
     fn wait_for_hunger(&self) -> bool {
         let mut state = self.state.lock();
         while !state.hungry && !state.stopping {
-            self.changed.wait(&mut state);
+            state = self.changed.wait(state);
         }
         !state.stopping
     }
@@ -61,7 +61,10 @@ impl Bell {
     fn rest(&self, pause: Duration) {
         let deadline = Instant::now() + pause;
         let mut state = self.state.lock();
-        while !state.stopping && !self.changed.wait_until(&mut state, deadline).timed_out() {}
+        let mut rested = false;
+        while !state.stopping && !rested {
+            (state, rested) = self.changed.wait_until(state, deadline);
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use parking_lot::Mutex;
 use rustix::event::EventfdFlags;
+use umbel_broker::sync::Mutex;
 
 /// Messages for one reader, who polls its descriptor. Writers touch the descriptor only when the box turns non-empty.
 #[derive(Debug)]

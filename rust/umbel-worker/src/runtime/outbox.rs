@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
+use umbel_broker::sync::{Condvar, Mutex};
 use umbel_broker::{Settlement, Tag};
 
 /// Settlements per exchange at most: an exchange should not take much longer than a round trip.
@@ -74,7 +74,9 @@ impl Outbox {
             if state.stopping {
                 return Err(Stopping);
             }
-            if self.changed.wait_until(&mut state, deadline).timed_out() {
+            let late;
+            (state, late) = self.changed.wait_until(state, deadline);
+            if late {
                 return Ok(None);
             }
         }
@@ -90,7 +92,9 @@ impl Outbox {
     pub(super) fn rest(&self, deadline: Instant) -> Result<(), Stopping> {
         let mut state = self.state.lock();
         while !state.stopping {
-            if self.changed.wait_until(&mut state, deadline).timed_out() {
+            let rested;
+            (state, rested) = self.changed.wait_until(state, deadline);
+            if rested {
                 return Ok(());
             }
         }
@@ -107,7 +111,7 @@ impl Outbox {
             if state.stopping {
                 return Err(Stopping);
             }
-            self.changed.wait(&mut state);
+            state = self.changed.wait(state);
         }
     }
 }

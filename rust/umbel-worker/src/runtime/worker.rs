@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use umbel_backend::Backend;
+use umbel_broker::sync::Mutex;
 use umbel_broker::{Broker, Clock, ConsumerOptions};
 
 use super::bell::Listener;

@@ -8,10 +8,10 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use umbel_backend::{Backend, MemoryBackend};
+use umbel_broker::sync::{Condvar, Mutex};
 use umbel_broker::{Broker, MemoryBroker, Outgoing, SystemClock};
 use umbel_protocol::body::{BodyText, Embed};
 use umbel_protocol::json::{self, Value};
@@ -275,7 +275,7 @@ impl Gate {
         state.0 += 1;
         changed.notify_all();
         while !state.1 {
-            changed.wait(&mut state);
+            state = changed.wait(state);
         }
     }
 
@@ -285,9 +285,11 @@ impl Gate {
 
     pub fn wait_entered(&self, count: usize) {
         let (state, changed) = &*self.0;
-        let mut state = state.lock();
+        let (mut state, deadline) = (state.lock(), Instant::now() + DEADLINE);
         while state.0 < count {
-            assert!(!changed.wait_for(&mut state, DEADLINE).timed_out(), "{} of {count} came", state.0);
+            let late;
+            (state, late) = changed.wait_until(state, deadline);
+            assert!(!late, "{} of {count} came", state.0);
         }
     }
 
