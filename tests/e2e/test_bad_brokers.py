@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,11 @@ def _publish(app: Umbel) -> None:
     app.tasks["basic.add"].apply_async((1, 1), retry=False)
 
 
+def _run(admin: redis.Redis, *words: str) -> None:
+    run: Callable[..., object] = admin.execute_command
+    run(*words)
+
+
 def test_out_of_memory_is_said_and_passes(server: RedisServer, admin: redis.Redis) -> None:
     app = _app(server.url())
     _publish(app)
@@ -55,12 +60,12 @@ def test_out_of_memory_is_said_and_passes(server: RedisServer, admin: redis.Redi
 def test_a_replica_refuses_until_it_is_promoted(server: RedisServer, admin: redis.Redis) -> None:
     app = _app(server.url())
     _publish(app)
-    admin.execute_command("REPLICAOF", "127.0.0.1", "1")
+    _run(admin, "REPLICAOF", "127.0.0.1", "1")
     try:
         with pytest.raises(OperationalError, match="cannot do this now: READONLY"):
             _publish(app)
     finally:
-        admin.execute_command("REPLICAOF", "NO", "ONE")
+        _run(admin, "REPLICAOF", "NO", "ONE")
     _publish(app)
 
 
@@ -71,7 +76,7 @@ def test_a_wrong_password_is_said_and_never_printed(server: RedisServer) -> None
 
 
 def test_a_missing_permission_names_the_command(server: RedisServer, admin: redis.Redis) -> None:
-    admin.execute_command("ACL", "SETUSER", "ann", "on", f">{_SECRET}", "~*", "&*", "+@all", "-lpush")
+    _run(admin, "ACL", "SETUSER", "ann", "on", f">{_SECRET}", "~*", "&*", "+@all", "-lpush")
     with pytest.raises(OperationalError, match=r"NOPERM .*'lpush'") as caught:
         _publish(_app(f"redis://ann:{_SECRET}@127.0.0.1:{server.port}/0"))
     assert _SECRET not in str(caught.value)
@@ -96,7 +101,7 @@ def test_forgotten_scripts_and_data_do_not_stop_publishing(
 ) -> None:
     app = _app(server.url())
     _publish(app)
-    admin.execute_command(*command.split())
+    _run(admin, *command.split())
     _publish(app)
     assert admin.llen("celery") >= 1
 
