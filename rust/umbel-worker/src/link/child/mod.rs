@@ -9,8 +9,7 @@
 //!    executor holds while it runs a task (in particular not the GIL).
 //! 4. A recall is answered by the link thread alone.
 //!
-//! Locks are the standard library's: `parking_lot` keeps sleeping threads in a table of the process, which a fork from
-//! a process with threads copies in whatever state it is.
+//! Locks are the standard library's, for the reason that [`umbel_broker::sync`] gives.
 //!
 //! The link thread is woken only when the buffer turns non-empty while it sleeps; while there is traffic it looks
 //! once a millisecond.
