@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import Token
 from datetime import datetime
 from importlib import import_module
@@ -175,6 +175,47 @@ class Task(Generic[P, R]):
             self._check(args or (), kwargs or {})
         result: AsyncResult[Any] = self.app.sender.send(self.name, args, kwargs, options, self)
         return result
+
+    @overload
+    def apply_async_many(
+        self: Task[P, Coroutine[Any, Any, T]],
+        calls: Iterable[Sequence[Any]],
+        kwargs: Mapping[str, Any] | None = ...,
+        **options: Unpack[CallOptions],
+    ) -> list[AsyncResult[T]]: ...
+    @overload
+    def apply_async_many(
+        self,
+        calls: Iterable[Sequence[Any]],
+        kwargs: Mapping[str, Any] | None = ...,
+        **options: Unpack[CallOptions],
+    ) -> list[AsyncResult[R]]: ...
+    def apply_async_many(
+        self, calls: Iterable[Sequence[Any]], kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> list[AsyncResult[Any]]:
+        """Sends the task once for each element of `calls`, in order: `add.apply_async_many([(1, 2), (3, 4)])`.
+
+        Much faster than one `apply_async` after another: the broker confirms up to a thousand messages in one step.
+
+        Args:
+            calls: Positional arguments of each call.
+            kwargs: Keyword arguments they all have.
+            options: Those of `CallOptions` except `task_id`, for all of them.
+
+        Raises:
+            TypeError: The arguments of a call do not fit, or `task_id` is given. Nothing has been sent then, nor after
+                ValueError and EncodeError, which are those of `apply_async`.
+            umbel.exceptions.OperationalError: The broker cannot be reached in time. The first calls may have been
+                sent.
+        """
+        if options.get("task_id") is not None:
+            raise TypeError("apply_async_many() takes no task_id: each call has one of its own")
+        calls = list(calls)
+        if self._check is not None and self.typing:
+            for args in calls:
+                self._check(args, kwargs or {})
+        results: list[AsyncResult[Any]] = self.app.sender.send_many(self, calls, kwargs, options)
+        return results
 
     @overload
     async def adelay(self: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> AsyncResult[T]: ...

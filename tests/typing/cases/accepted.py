@@ -82,6 +82,8 @@ assert_type(app.send_task("by.name", (1,), queue="q"), AsyncResult[Any])
 # A coroutine task gives what it returns, not the coroutine.
 assert_type(fetch.delay("u"), AsyncResult[bytes])
 assert_type(fetch.apply_async(("u",)).get(), bytes)
+assert_type(add.apply_async_many([(1, 2), [3]], queue="q"), list[AsyncResult[int]])
+assert_type(fetch.apply_async_many(("u", "v") for _ in range(3)), list[AsyncResult[bytes]])
 assert_type(fetch.apply(("u",)), EagerResult[bytes])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -202,8 +203,10 @@ class Client:
     def __init__(self) -> None:
         self.timeouts: list[float] = []
         self.bound: list[tuple[str, ...]] = []
+        self.batches: list[list[Any]] = []
 
     def publish(self, messages: Any, timeout: float) -> None:
+        self.batches.append(list(messages))
         self.timeouts.append(timeout)
 
     def bind(self, *args: str) -> None:
@@ -251,6 +254,56 @@ def test_adelay(app: Umbel, add: Task[..., Any]) -> None:
 
     asyncio.run(send())
     assert (app.client.queue_length("celery"), app.client.queue_length("other")) == (1, 1)
+
+
+# --- many calls at once
+
+
+def test_many_calls_go_in_few_steps_and_in_order() -> None:
+    app, add = with_client()
+    results = add.apply_async_many(((n, 1) for n in range(2500)), queue="bulk", ignore_result=True)
+    assert [len(batch) for batch in app.recorded.batches] == [1000, 1000, 500]
+    sent = [message for batch in app.recorded.batches for message in batch]
+    assert [result.id for result in results] == [message["headers"]["id"] for message in sent]
+    assert len({result.id for result in results}) == 2500
+    assert all(result.ignored for result in results)
+    assert {message["routing_key"] for message in sent} == {"bulk"}
+    assert [json.loads(message["body"])[0] for message in sent] == [[n, 1] for n in range(2500)]
+
+
+def test_many_calls_are_what_single_calls_are(app: Umbel, add: Task[..., Any]) -> None:
+    sent = []
+    with_signals = signals.before_task_publish.connect(lambda body, **_: sent.append(body[:2]), weak=False)
+    try:
+        results = add.apply_async_many([(1,), [2]], {"y": 3})
+    finally:
+        signals.before_task_publish.disconnect(with_signals)
+    assert sent == [((1,), {"y": 3}), ([2], {"y": 3})]
+    assert [type(result).__name__ for result in results] == ["AsyncResult", "AsyncResult"]
+    assert add.apply_async_many([]) == []
+
+
+@pytest.mark.parametrize(
+    ("last", "options", "error"),
+    [
+        ((1,), {}, TypeError),
+        ((1, 2, 3), {}, TypeError),
+        ("ab", {}, TypeError),
+        ((1, object()), {}, EncodeError),
+        ((1, 2), {"task_id": "one-for-all"}, TypeError),
+    ],
+)
+def test_one_wrong_call_of_many_sends_nothing(
+    app: Umbel, add: Task[..., Any], last: Any, options: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        add.apply_async_many([(1, 2)] * 1500 + [last], **options)
+    assert app.client.queue_length("celery") == 0
+
+
+def test_many_calls_run_in_place_when_eager(app: Umbel, add: Task[..., Any]) -> None:
+    app.conf.task_always_eager = True
+    assert [result.get() for result in add.apply_async_many([(1, 2), (3, 4)])] == [3, 7]
 
 
 # --- moments
