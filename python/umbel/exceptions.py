@@ -100,7 +100,10 @@ __all__ = [
     "WorkerLostError",
     "WorkerShutdown",
     "WorkerTerminate",
+    "encodable",
     "from_native",
+    "safe_repr",
+    "safe_str",
     "wire_class",
     "wire_module",
 ]
@@ -186,7 +189,7 @@ class Retry(TaskPredicate):
         if isinstance(exc, str):
             self.exc, self.excs = None, exc
         else:
-            self.exc, self.excs = exc, (repr(exc) if exc is not None else None)
+            self.exc, self.excs = exc, (safe_repr(exc) if exc is not None else None)
         self.when = when
         self.is_eager = is_eager
         self.sig = sig
@@ -376,6 +379,27 @@ class UnpickleableExceptionWrapper(Exception):
 
     def __str__(self) -> str:
         return self.text if self.text is not None else f"{self.exc_cls_name}({self.exc_args!r})"
+
+
+def safe_repr(value: object) -> str:
+    """repr that cannot fail, whatever the value's own raises, and that can be written as UTF-8."""
+    try:
+        return encodable(repr(value))
+    except BaseException as error:
+        return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
+
+
+def safe_str(value: object) -> str:
+    """str that cannot fail, likewise."""
+    try:
+        return encodable(str(value))
+    except BaseException as error:
+        return f"<{type(value).__name__} whose str raised {type(error).__name__}>"
+
+
+def encodable(text: str) -> str:
+    """The text itself, or with lone surrogates escaped, which no encoding takes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 _KOMBU = (

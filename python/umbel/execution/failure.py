@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import traceback
 from types import TracebackType
-from typing import Any
 
-__all__ = ["ExceptionInfo", "clear_frames", "safe_repr"]
+__all__ = ["ExceptionInfo", "clear_frames"]
 
 
 class ExceptionInfo:
@@ -50,11 +49,3 @@ def _without_library(tb: TracebackType | None) -> TracebackType | None:
 def clear_frames(exception: BaseException) -> None:
     """Lets go of what the frames hold, which may be large and would live as long as the exception."""
     traceback.clear_frames(exception.__traceback__)
-
-
-def safe_repr(value: Any) -> str:
-    """repr that cannot fail."""
-    try:
-        return repr(value)
-    except Exception as error:
-        return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"

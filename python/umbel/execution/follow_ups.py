@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from umbel import _native
 from umbel._interfaces import AppInterface
+from umbel.exceptions import safe_repr
 from umbel.execution.failure import ExceptionInfo
 from umbel.execution.report import logger
 from umbel.task.arguments import open_positional_parameters
@@ -121,16 +122,17 @@ def call_errbacks(app: AppInterface, request: Context, info: ExceptionInfo) -> l
             args = own if signature.get("immutable") else (request, info.exception, info.traceback, *own)
             try:
                 task(*args, **(signature.get("kwargs") or {}))
-            except Exception as error:
-                logger.exception("Errback %s of task %s raised: %r", signature["task"], request.id, error)
+            except BaseException as error:
+                # One that calls sys.exit must not take the report of the failure with it.
+                logger.exception("Errback %s of task %s raised: %s", signature["task"], request.id, safe_repr(error))
         else:
             published.append(signature)
     messages: list[Any] = []
     if published:
         try:
             _add_all(app, published, (request.id,), _inherited(app, request), messages, [])
-        except Exception as error:
-            logger.exception("Errbacks of task %s cannot be sent: %r", request.id, error)
+        except BaseException as error:
+            logger.exception("Errbacks of task %s cannot be sent: %s", request.id, safe_repr(error))
     return messages
 
 
@@ -148,5 +150,5 @@ def fail_chain(app: AppInterface, request: Context, info: ExceptionInfo) -> None
             continue
         try:
             app.results.store(step_id, "FAILURE", info.exception, info.traceback)
-        except Exception as error:
-            logger.exception("The failure of chain step %s cannot be stored: %r", step_id, error)
+        except BaseException as error:
+            logger.exception("The failure of chain step %s cannot be stored: %s", step_id, safe_repr(error))

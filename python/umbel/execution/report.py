@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from umbel.execution.failure import ExceptionInfo, safe_repr
+from umbel.exceptions import safe_repr, safe_str
+from umbel.execution.failure import ExceptionInfo
 
 if TYPE_CHECKING:
     from umbel.task import Context, Task
@@ -53,7 +54,7 @@ def log_failure(task: Task[..., Any], request: Context, info: ExceptionInfo) -> 
 
 def log_retry(task: Task[..., Any], request: Context, reason: BaseException) -> None:
     """At INFO."""
-    data = {**_about(task, request), "exc": str(reason)}
+    data = {**_about(task, request), "exc": safe_str(reason)}
     logger.info(_RETRY, data, extra={"data": data})
 
 

@@ -27,9 +27,12 @@ from umbel.exceptions import (
     SoftTimeLimitExceeded,
     WorkerShutdown,
     WorkerTerminate,
+    safe_repr,
+    safe_str,
 )
-from umbel.execution.failure import ExceptionInfo, clear_frames, safe_repr
+from umbel.execution.failure import ExceptionInfo, clear_frames
 from umbel.execution.follow_ups import call_errbacks, fail_chain, needs_canvas, prepare_next
+from umbel.execution.forks import end_fork, fork_count
 from umbel.execution.report import log_failure, log_ignored, log_rejected, log_retry, log_success, logger
 from umbel.execution.runner import TaskRunner
 from umbel.serialization import accepted, loads
@@ -44,7 +47,10 @@ __all__ = ["Tracer"]
 
 _JSON = "application/json"
 _INFO = 20
+_UNREGISTERED = "unregistered"
 _NO_RESULTS = (None, "", "disabled", "disabled://")
+#: Of a reason given for a dead letter; what is longer is cut.
+_LONGEST_REASON = 10_000
 #: A task that raises one of these means the process it runs in.
 _LEAVE = (KeyboardInterrupt, WorkerShutdown, WorkerTerminate)
 
@@ -73,7 +79,7 @@ class Tracer:
             self._format = app.results.format
 
     def run(self, job: Job, link: ChildLink) -> None:
-        """Runs the job and reports its outcome to the link, exactly once.
+        """Runs the job and reports its outcome to the link, exactly once, whatever the task and its hooks raise.
 
         Raises what a task raises to end its process (KeyboardInterrupt, WorkerShutdown), after the report.
         """
@@ -81,6 +87,13 @@ class Tracer:
             runner, request, args, kwargs = self._read(job)
         except _Unreadable as error:
             self._refuse(job, link, error)
+            return
+        except BaseException as error:
+            # Code of the application ran: a task class, a decoder of a type of its own. Or the soft limit passed.
+            self._refuse(job, link, _Unreadable("internal-error", safe_repr(error), error))
+            if isinstance(error, _LEAVE):
+                link.flush()
+                raise
             return
         request.link = link
         token = _current.push_request(request)
@@ -91,7 +104,16 @@ class Tracer:
             if request.reported:
                 raise
             self._fail(runner, request, error)
-        except Exception as error:
+        except _LEAVE as error:
+            if not request.reported:
+                self._internal_error(runner, request, error)
+            link.flush()
+            raise
+        except _native.ForkedError as error:
+            end_fork(request.task, request.id, error)
+        except BaseException as error:
+            # Also SystemExit and the like, which receivers of signals may raise: the job must not be left without an
+            # outcome, and its thread goes on.
             self._internal_error(runner, request, error)
         finally:
             _current.pop_request(token)
@@ -105,7 +127,7 @@ class Tracer:
             task = self._tasks.get(name)
             if task is None:
                 raise _Unreadable(
-                    "unregistered",
+                    _UNREGISTERED,
                     f"no task {name!r} is registered here; is its module in `imports`, or autodiscovered?",
                     NotRegistered(name),
                 )
@@ -156,14 +178,22 @@ class Tracer:
         """To the dead letters. An unknown task is a failure its caller hears of; others store nothing."""
         record = expires = None
         if refusal.error is not None and self._format is not None:
-            record = self._format.write(job.id, "FAILURE", refusal.error, request=Context(job.headers))
+            record = self._refusal_record(self._format, job, refusal.error)
             expires = self._format.expires_for("FAILURE")
         logger.error("Message %s of task %s goes to the dead letters: %s", job.id, job.task, refusal)
         link.finish(job, "FAILURE", "reject", record, expires, (), str(refusal), kind=refusal.kind)
-        if refusal.error is not None and signals.task_unknown.receivers:
+        if refusal.kind == _UNREGISTERED and signals.task_unknown.receivers:
             signals.task_unknown.send(sender=self._hostname, message=job, exc=refusal.error, name=job.task, id=job.id)
         elif signals.task_rejected.receivers:
             signals.task_rejected.send(sender=self._hostname, message=job, exc=refusal)
+
+    @staticmethod
+    def _refusal_record(format: RecordWriter, job: Job, error: BaseException) -> bytes:
+        try:
+            return format.write(job.id, "FAILURE", error, request=Context(job.headers))
+        except Exception:
+            # The headers may be what could not be read, or what a record cannot hold.
+            return format.write(job.id, "FAILURE", error)
 
     # --- 2. execute
 
@@ -172,22 +202,30 @@ class Tracer:
         task = runner.task
         value: Any = None
         state: str | None = None
-        if signals.task_prerun.receivers:
-            signals.task_prerun.send(sender=task, task_id=request.id, task=task, args=args, kwargs=kwargs)
+        forks = fork_count()
         try:
             try:
+                if signals.task_prerun.receivers:
+                    signals.task_prerun.send(sender=task, task_id=request.id, task=task, args=args, kwargs=kwargs)
                 if runner.track_started:
                     self._store_started(runner, request)
                 if runner.before_start is not None:
                     runner.before_start(request.id, args, kwargs)
                 value = runner.call(*args, **kwargs)
             except BaseException as error:
+                if fork_count() != forks:
+                    end_fork(request.task, request.id, error)
+                if isinstance(error, MemoryError):
+                    # What the frames hold is what there is too much of; the report needs some.
+                    clear_frames(error)
                 value = error
                 state = self._raised(runner, request, error)
                 if isinstance(error, _LEAVE):
                     request.link.flush()
                     raise
             else:
+                if fork_count() != forks:
+                    end_fork(request.task, request.id, None)
                 state, value = self._succeed(runner, request, value, started)
             if runner.after_return is not None and state in ("SUCCESS", "FAILURE"):
                 self._call_hook(
@@ -269,14 +307,23 @@ class Tracer:
         log_failure(task, request, info)
         return "FAILURE"
 
-    def _failure_record(self, request: Context, info: ExceptionInfo, state: str = "FAILURE") -> bytes:
-        assert self._format is not None
+    def _failure_record(self, request: Context, info: ExceptionInfo) -> bytes:
         children = [child.as_tuple() for child in request._children] if request._children else []
+        return self._exception_record(request, "FAILURE", info.exception, info.traceback, children)
+
+    def _exception_record(
+        self, request: Context, state: str, exception: BaseException, text: str | None, children: list[Any]
+    ) -> bytes:
+        assert self._format is not None
         try:
-            return self._format.write(request.id, state, info.exception, info.traceback, request, children)
+            return self._format.write(request.id, state, exception, text, request, children)
         except EncodeError as error:
-            # Extended records hold the arguments, which pickle may carry and JSON may not.
-            return self._format.write(request.id, state, error, info.traceback)
+            # Extended records hold the arguments, which pickle may carry and JSON may not; or all is too much.
+            refused = error
+        try:
+            return self._format.write(request.id, state, refused, text)
+        except EncodeError:
+            return self._format.write(request.id, state, refused, None)
 
     def _retry(self, runner: TaskRunner, request: Context, retry: Retry) -> str:
         task = runner.task
@@ -284,7 +331,7 @@ class Tracer:
         record = expires = None
         if self._format is not None and not _ignores_result(runner, request):
             reason = retry.exc if retry.exc is not None else retry
-            record = self._format.write(request.id, "RETRY", reason, info.traceback, request, [])
+            record = self._exception_record(request, "RETRY", reason, info.traceback, [])
             expires = self._format.expires
         self._report(request, "RETRY", "ack", record, expires, request._follow_ups or ())
         if runner.on_retry is not None:
@@ -305,7 +352,7 @@ class Tracer:
         """Back to the queue, or to the dead letters with the reason; the latter is a failure its caller hears of."""
         record = expires = None
         disposition = "requeue" if reject.requeue else "reject"
-        reason = "" if reject.reason is None else str(reject.reason)
+        reason = "" if reject.reason is None else safe_str(reject.reason)
         if not reject.requeue and self._format is not None and not _ignores_result(runner, request):
             record = self._failure_record(request, _NoTraceback(reject))
             expires = self._format.expires_for("FAILURE")
@@ -334,17 +381,28 @@ class Tracer:
         # Before the call: an interruption while it returns must not lead to a second report.
         request.reported = True
         try:
-            request.link.finish(request.job, state, disposition, record, expires, messages, reason, kind=kind)
-        except (_native.NativeError, TypeError, ValueError):
+            request.link.finish(request.job, state, disposition, record, expires, messages, _cut(reason), kind=kind)
+        except (_native.NativeError, TypeError, ValueError, MemoryError):
             # Refused, for example as too large: nothing has been sent.
             request.reported = False
             raise
         if publish:
             self._app.sender.announce(publish)
 
-    def _internal_error(self, runner: TaskRunner, request: Context, error: Exception) -> None:
-        """Something went wrong that is not the task's doing: a failure if that can be told, else a dead letter."""
-        logger.critical("Task %s[%s] INTERNAL ERROR: %r", request.task, request.id, error, exc_info=True)
+    def _internal_error(self, runner: TaskRunner, request: Context, error: BaseException) -> None:
+        """Something went wrong that is not the task's doing: a dead letter, and a failure if that can be told."""
+        try:
+            self._tell_internal_error(runner, request, error)
+        except BaseException:
+            logger.critical("The internal error of task %s cannot be told", request.id, exc_info=True)
+        if not request.reported:
+            # The least there is to say; that much must not fail.
+            request.reported = True
+            detail = "its outcome could not be reported; see the worker's log"
+            request.link.finish(request.job, "FAILURE", "reject", None, None, (), detail, kind="internal-error")
+
+    def _tell_internal_error(self, runner: TaskRunner, request: Context, error: BaseException) -> None:
+        logger.critical("Task %s[%s] INTERNAL ERROR: %s", request.task, request.id, safe_repr(error), exc_info=error)
         if signals.task_internal_error.receivers:
             info = ExceptionInfo(error, internal=True)
             signals.task_internal_error.send(
@@ -358,7 +416,7 @@ class Tracer:
             try:
                 record = self._failure_record(request, ExceptionInfo(error, internal=True))
                 expires = self._format.expires_for("FAILURE")
-            except Exception:
+            except BaseException:
                 logger.exception("The failure of task %s cannot be written", request.id)
         self._report(request, "FAILURE", "reject", record, expires, (), safe_repr(error), kind="internal-error")
 
@@ -367,8 +425,14 @@ class Tracer:
         """The outcome is reported already, so an error in a hook is logged and changes nothing."""
         try:
             hook(*args)
-        except Exception as error:
-            logger.exception("Task %s[%s] %s handler raised: %r", request.task, request.id, name, error)
+        except _LEAVE:
+            raise
+        except BaseException as error:
+            logger.exception("Task %s[%s] %s handler raised: %s", request.task, request.id, name, safe_repr(error))
+
+
+def _cut(reason: str) -> str:
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
 
 
 def _ignores_result(runner: TaskRunner, request: Context) -> bool:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from umbel.exceptions import SecurityError, UnpickleableExceptionWrapper, wire_class, wire_module
+from umbel.exceptions import SecurityError, UnpickleableExceptionWrapper, safe_repr, wire_class, wire_module
 
 __all__ = ["portable", "rebuild", "restore_wrapped", "to_fields"]
 
@@ -27,16 +27,10 @@ def to_fields(error: BaseException, encode: Callable[[Any], object]) -> dict[str
 def _safe_argument(argument: Any, encode: Callable[[Any], object]) -> Any:
     try:
         encode(argument)
-    except Exception:
-        return _safe_repr(argument)
+    except BaseException:
+        # Code of the argument's class runs here; whatever it raises says that the argument cannot be written.
+        return safe_repr(argument)
     return argument
-
-
-def _safe_repr(value: Any) -> str:
-    try:
-        return repr(value)
-    except Exception as error:
-        return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
 
 
 def portable(error: BaseException) -> BaseException:
@@ -49,13 +43,13 @@ def portable(error: BaseException) -> BaseException:
             break
         try:
             replacement = base(*error.args)
-        except Exception:
+        except BaseException:
             continue
         if isinstance(replacement, BaseException) and _survives(replacement):
             return replacement.with_traceback(error.__traceback__)
     cls = type(error)
     arguments = [_safe_argument(argument, _round_trip) for argument in error.args]
-    wrapper = UnpickleableExceptionWrapper(cls.__module__, cls.__name__, arguments, _safe_repr(error))
+    wrapper = UnpickleableExceptionWrapper(cls.__module__, cls.__name__, arguments, safe_repr(error))
     return wrapper.with_traceback(error.__traceback__)
 
 
@@ -66,7 +60,7 @@ def _round_trip(value: Any) -> Any:
 def _survives(value: Any) -> bool:
     try:
         _round_trip(value)
-    except Exception:
+    except BaseException:
         return False
     return True
 

@@ -19,6 +19,8 @@ __all__ = ["RecordFormat"]
 
 #: Serializers that can carry exception objects.
 _OBJECT_SERIALIZERS = frozenset({"pickle", "cloudpickle"})
+#: Of a record, while `worker_max_message_bytes` is not set.
+MAX_RECORD_BYTES = 128 << 20
 _COMPRESSED = b"\x00celery-compressed\x00"
 
 
@@ -33,6 +35,8 @@ class RecordFormat:
         self._compression: str | None = conf.result_compression
         self._accept = accepted(conf.result_accept_content or conf.accept_content) | {codec.content_type}
         self._clock = _IsoClock(app.timezone)
+        limit = conf.worker_max_message_bytes
+        self._most: int = MAX_RECORD_BYTES if limit is None else int(limit)
         self.extended = bool(conf.result_extended)
         self.expires: float | None = conf.result_expires or None
         failure = conf.result_failure_expires
@@ -60,7 +64,10 @@ class RecordFormat:
         request: Any = None,
         children: list[Any] | None = None,
     ) -> bytes:
-        """Bytes of a record. `result` is the exception itself in exception states. Raises EncodeError."""
+        """Bytes of a record. `result` is the exception itself in exception states.
+
+        Raises EncodeError for what the serializer cannot write, and for more than `worker_max_message_bytes`.
+        """
         if state in EXCEPTION_STATES and isinstance(result, BaseException):
             result = self.exception_value(result)
         record = {
@@ -87,7 +94,12 @@ class RecordFormat:
             raise EncodeError(repr(error)) from error
         if self._compression:
             packed, method = compress(data, self._compression)
-            return _COMPRESSED + method.encode() + b"\x00" + packed
+            data = _COMPRESSED + method.encode() + b"\x00" + packed
+        if len(data) > self._most:
+            raise EncodeError(
+                f"The result takes {len(data)} bytes, and worker_max_message_bytes allows {self._most}: return less, "
+                "store the data elsewhere and return where, or raise the setting"
+            )
         return data
 
     def exception_value(self, error: BaseException) -> Any:

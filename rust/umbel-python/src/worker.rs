@@ -23,7 +23,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 const RESULT_EXPIRES: Duration = Duration::from_secs(24 * 60 * 60);
 const DELAY_THRESHOLD: Duration = Duration::from_secs(3);
 const MAX_DELIVERIES: u32 = 5;
-const MAX_MESSAGE_BYTES: usize = 64 << 20;
+const MAX_MESSAGE_BYTES: usize = 128 << 20;
 
 /// For ever, in a form that can be added to a time.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
