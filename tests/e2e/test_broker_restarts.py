@@ -24,9 +24,7 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
     """One to be killed; what it acknowledged is on disk."""
     folder = tmp_path / "redis"
     folder.mkdir()
-    found = RedisServer(folder)
-    with found.connect(0) as connection:
-        connection.config_set("appendfsync", "always")
+    found = RedisServer(folder, "--appendfsync", "always")
     yield found
     found.stop()
 

@@ -36,9 +36,11 @@ def require_redis() -> str:
 class RedisServer:
     """Runs from construction to `stop`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
+        """`options`: more arguments of the server."""
         self.port = free_port()
         self._folder = folder
+        self._options = options
         self.start()
 
     def start(self) -> None:
@@ -47,6 +49,7 @@ class RedisServer:
             [
                 require_redis(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder),
                 "--save", "", "--appendonly", "yes", "--databases", "64", "--loglevel", "warning",
+                *self._options,
             ],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
@@ -70,7 +73,7 @@ class RedisServer:
         return redis.Redis(port=self.port, db=database)
 
     def kill(self) -> None:
-        """As if the machine lost power."""
+        """Kills the process. What it had written to its file stays: the machine goes on."""
         self._process.kill()
         self._process.wait()
 
