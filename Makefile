@@ -10,7 +10,7 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 export CARGO_TERM_COLOR ?= auto
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help quickstart test test-rust test-python lint fmt bench services services-stop wheel develop clean
+.PHONY: help quickstart test test-rust test-python lint fmt bench microbench services services-stop wheel develop clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,11 @@ fmt: $(VENV)/.ready ## Format the code
 	cargo fmt --all
 	$(BIN)/ruff format python tests examples benches
 	$(BIN)/ruff check --fix --quiet python tests examples benches || true
+
+microbench: ## Measure the Rust codecs, engine and child link (MICROBENCH_ARGS="task_headers ...")
+	cargo bench --quiet -p umbel-protocol --bench codec -- $(MICROBENCH_ARGS)
+	cargo bench --quiet -p umbel-broker --bench redis -- $(MICROBENCH_ARGS)
+	cargo bench --quiet -p umbel-worker --bench engine --bench link -- $(MICROBENCH_ARGS)
 
 bench: $(VENV)/.ready $(VENV)/.installed-release services-install ## Measure Umbel beside Celery (BENCH_ARGS="--rounds 5 ...")
 	$(BIN)/python -m benches.run $(BENCH_ARGS)

@@ -38,6 +38,8 @@ use crate::broker::{Admin, Broker, Consumer, ConsumerOptions, Doorbell, Publishe
 use crate::error::Result;
 use crate::url::TransportOptions;
 
+#[doc(hidden)]
+pub use consumer::SettlementWriter;
 pub use known::{judgement, milliseconds, result_key};
 pub use link::Link;
 pub use options::{Credentials, Endpoint, RedisOptions, ResultLayout, Sentinels, Server, result_prefix};

@@ -5,9 +5,12 @@
 
 mod fetching;
 mod give_back;
+mod measured;
 mod reclaim;
 mod settling;
 mod turn;
+
+pub use self::measured::SettlementWriter;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -49,7 +52,13 @@ pub(super) struct RedisConsumer {
 
 impl RedisConsumer {
     pub(super) fn open(options: Arc<RedisOptions>, keys: Arc<Keys>, worker: ConsumerOptions) -> Result<Self> {
-        let mut consumer = Self {
+        let mut consumer = Self::unconnected(options, keys, worker);
+        consumer.connect()?;
+        Ok(consumer)
+    }
+
+    fn unconnected(options: Arc<RedisOptions>, keys: Arc<Keys>, worker: ConsumerOptions) -> Self {
+        Self {
             router: Router::new(keys.clone()),
             turn: Turn::new(&keys, &worker.queues),
             options,
@@ -63,9 +72,7 @@ impl RedisConsumer {
             settled: HashSet::new(),
             next_due: None,
             swept: None,
-        };
-        consumer.connect()?;
-        Ok(consumer)
+        }
     }
 
     /// Connects under a new epoch: what an older connection still has on its way to the server will move nothing.

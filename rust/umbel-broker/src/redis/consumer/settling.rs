@@ -27,7 +27,7 @@ const FIXED_KEYS: usize = 6;
 
 /// One script call under construction.
 #[derive(Default)]
-struct Call {
+pub(super) struct Call {
     results: Vec<String>,
     lists: Vec<String>,
     tags: Command,
@@ -44,6 +44,11 @@ struct Call {
 impl Call {
     fn is_full(&self) -> bool {
         self.members.len() >= BATCH || self.weight >= 4 * BATCH || self.details.len() > CALL_BYTES
+    }
+
+    /// Size of its arguments in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.tags.len() + self.details.len()
     }
 
     /// The number of a list.
@@ -72,7 +77,7 @@ struct Ended {
 
 /// What is known before the scripts run: records of messages that move, stored results that must be judged.
 #[derive(Default)]
-struct Known {
+pub(super) struct Known {
     records: HashMap<Arc<str>, Vec<u8>>,
     results: HashMap<String, Vec<u8>>,
 }
@@ -194,7 +199,12 @@ impl RedisConsumer {
         self.fetched(replies, first).map(drop)
     }
 
-    fn settle_calls(&mut self, settlements: &[Settlement], open: &[usize], known: &Known) -> Result<Vec<Call>> {
+    pub(super) fn settle_calls(
+        &mut self,
+        settlements: &[Settlement],
+        open: &[usize],
+        known: &Known,
+    ) -> Result<Vec<Call>> {
         let now = SystemClock.now();
         let mut calls: Vec<Call> = Vec::new();
         for &index in open {

@@ -168,7 +168,7 @@ impl Connection {
     /// [`BrokerError::Connection`]; a refusal is a [`Value::Error`].
     pub fn reply(&mut self) -> Result<Value> {
         loop {
-            match self.attempt(reply::read)? {
+            match self.attempt(Stream::value)? {
                 push @ Value::Push(_) => self.pushes.push_back(push),
                 value => return Ok(value),
             }
@@ -263,7 +263,7 @@ impl Connection {
             return Ok(Event::Frame(push));
         }
         match self.attempt(|stream| stream.wait(timeout, waker))? {
-            Ready::Data => Ok(Event::Frame(self.attempt(reply::read)?)),
+            Ready::Data => Ok(Event::Frame(self.attempt(Stream::value)?)),
             Ready::Woken => Ok(Event::Woken),
             Ready::Timeout => Ok(Event::Timeout),
         }

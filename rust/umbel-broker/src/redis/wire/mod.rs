@@ -4,6 +4,7 @@
 //! came, and a reply that is overdue closes the connection, so that no later reply can be taken for it.
 //! `docs/decisions/0002-redis-connection.md` says why it is our own.
 
+mod buffered;
 mod command;
 mod connection;
 mod failure;
@@ -13,6 +14,7 @@ mod sentinel;
 mod stream;
 mod tls;
 
+pub use buffered::Buffered;
 pub use command::{Command, Pipeline};
 pub use connection::{Connection, Event, Protocol};
 pub use reply::{ServerError, Value};

@@ -1,6 +1,8 @@
 //! Replies: RESP2 and RESP3 in, [`Value`] out. Bytes off the wire are never trusted with our memory or stack.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
+
+use super::buffered::Buffered;
 
 /// Longest line (status, error, number) that is accepted.
 const MAX_LINE: usize = 64 * 1024;
@@ -69,20 +71,17 @@ impl Value {
     }
 }
 
-/// Where reply bytes come from: one byte, or exactly so many.
-pub(super) trait Source {
-    /// Reads up to and without the next CR LF into `line`.
-    fn line(&mut self, line: &mut Vec<u8>, limit: usize) -> io::Result<()>;
-    /// Reads exactly `length` bytes.
-    fn exact(&mut self, length: usize) -> io::Result<Vec<u8>>;
+impl<R: Read> Buffered<R> {
+    /// Reads one frame, a reply or a push.
+    ///
+    /// # Errors
+    /// The reader's own, [`ErrorKind::UnexpectedEof`] where it ends, [`ErrorKind::InvalidData`] for what is no frame.
+    pub fn value(&mut self) -> io::Result<Value> {
+        read_at(self, 0)
+    }
 }
 
-/// Reads one frame, a reply or a push.
-pub(super) fn read(source: &mut impl Source) -> io::Result<Value> {
-    read_at(source, 0)
-}
-
-fn read_at(source: &mut impl Source, depth: usize) -> io::Result<Value> {
+fn read_at(source: &mut Buffered<impl Read>, depth: usize) -> io::Result<Value> {
     if depth > MAX_DEPTH {
         return Err(broken("nested too deep"));
     }
@@ -113,7 +112,7 @@ fn read_at(source: &mut impl Source, depth: usize) -> io::Result<Value> {
     }
 }
 
-fn string(source: &mut impl Source, header: &[u8]) -> io::Result<Value> {
+fn string(source: &mut Buffered<impl Read>, header: &[u8]) -> io::Result<Value> {
     let Some(length) = length(header, MAX_STRING)? else { return Ok(Value::Nil) };
     let mut bytes = source.exact(length + 2)?;
     if !bytes.ends_with(b"\r\n") {
@@ -124,14 +123,19 @@ fn string(source: &mut impl Source, header: &[u8]) -> io::Result<Value> {
 }
 
 /// A verbatim string begins with its format, as in `txt:`.
-fn verbatim(source: &mut impl Source, header: &[u8]) -> io::Result<Value> {
+fn verbatim(source: &mut Buffered<impl Read>, header: &[u8]) -> io::Result<Value> {
     Ok(match string(source, header)? {
         Value::Data(bytes) => Value::Data(bytes.get(4..).unwrap_or_default().to_vec()),
         other => other,
     })
 }
 
-fn elements(source: &mut impl Source, header: &[u8], per: usize, depth: usize) -> io::Result<Option<Vec<Value>>> {
+fn elements(
+    source: &mut Buffered<impl Read>,
+    header: &[u8],
+    per: usize,
+    depth: usize,
+) -> io::Result<Option<Vec<Value>>> {
     let Some(count) = length(header, MAX_ELEMENTS)? else { return Ok(None) };
     let count = count * per;
     let mut values = Vec::with_capacity(count.min(1024));
@@ -170,26 +174,8 @@ fn broken(what: &str) -> io::Error {
 mod tests {
     use super::*;
 
-    struct Bytes<'a>(&'a [u8]);
-
-    impl Source for Bytes<'_> {
-        fn line(&mut self, line: &mut Vec<u8>, limit: usize) -> io::Result<()> {
-            let end = self.0.windows(2).position(|pair| pair == b"\r\n").filter(|end| *end <= limit);
-            let end = end.ok_or(ErrorKind::UnexpectedEof)?;
-            line.extend_from_slice(&self.0[..end]);
-            self.0 = &self.0[end + 2..];
-            Ok(())
-        }
-
-        fn exact(&mut self, length: usize) -> io::Result<Vec<u8>> {
-            let (taken, rest) = self.0.split_at_checked(length).ok_or(ErrorKind::UnexpectedEof)?;
-            self.0 = rest;
-            Ok(taken.to_vec())
-        }
-    }
-
     fn parse(bytes: &[u8]) -> io::Result<Value> {
-        read(&mut Bytes(bytes))
+        Buffered::new(bytes).value()
     }
 
     #[test]

@@ -12,11 +12,9 @@ use rustix::net::sockopt::set_socket_keepalive;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::reply::Source;
+use super::buffered::Buffered;
+use super::reply::Value;
 use crate::redis::options::Endpoint;
-
-/// Bytes asked of the socket at once.
-const READ_SIZE: usize = 64 * 1024;
 
 /// What ended a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,12 +33,19 @@ enum Socket {
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
+impl Read for Socket {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.read(into),
+            Self::Unix(socket) => socket.read(into),
+            Self::Tls(socket) => socket.read(into),
+        }
+    }
+}
+
 /// A connected socket with its read buffer.
 pub(super) struct Stream {
-    socket: Socket,
-    buffer: Box<[u8]>,
-    start: usize,
-    end: usize,
+    input: Buffered<Socket>,
 }
 
 /// How a socket is opened.
@@ -78,11 +83,16 @@ impl Stream {
                 }
             }
         };
-        Ok(Self { socket, buffer: vec![0; READ_SIZE].into_boxed_slice(), start: 0, end: 0 })
+        Ok(Self { input: Buffered::new(socket) })
+    }
+
+    /// Reads one frame, a reply or a push.
+    pub(super) fn value(&mut self) -> io::Result<Value> {
+        self.input.value()
     }
 
     pub(super) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.socket {
+        match &mut self.input.reader {
             Socket::Tcp(socket) => socket.write_all(bytes),
             Socket::Unix(socket) => socket.write_all(bytes),
             Socket::Tls(socket) => socket.write_all(bytes).and_then(|()| socket.flush()),
@@ -93,13 +103,13 @@ impl Stream {
     pub(super) fn wait(&mut self, timeout: Duration, waker: Option<BorrowedFd<'_>>) -> io::Result<Ready> {
         let deadline = Instant::now() + timeout;
         loop {
-            if self.start < self.end || self.has_plaintext()? {
+            if self.input.has_bytes() || self.has_plaintext()? {
                 return Ok(Ready::Data);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             match poll_both(self.descriptor(), waker, left)? {
                 // Readable may mean a TLS record that holds no data of ours: take it in and look again.
-                Some(Ready::Data) => match &mut self.socket {
+                Some(Ready::Data) => match &mut self.input.reader {
                     Socket::Tls(tls) => {
                         if tls.conn.read_tls(&mut tls.sock)? == 0 {
                             return Ok(Ready::Data);
@@ -114,76 +124,17 @@ impl Stream {
     }
 
     fn has_plaintext(&mut self) -> io::Result<bool> {
-        let Socket::Tls(tls) = &mut self.socket else { return Ok(false) };
+        let Socket::Tls(tls) = &mut self.input.reader else { return Ok(false) };
         let state = tls.conn.process_new_packets().map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
         Ok(state.plaintext_bytes_to_read() > 0 || state.peer_has_closed())
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
-        match &self.socket {
+        match &self.input.reader {
             Socket::Tcp(socket) => socket.as_fd(),
             Socket::Unix(socket) => socket.as_fd(),
             Socket::Tls(socket) => socket.sock.as_fd(),
         }
-    }
-
-    fn read_socket(socket: &mut Socket, into: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let read = match socket {
-                Socket::Tcp(socket) => socket.read(into),
-                Socket::Unix(socket) => socket.read(into),
-                Socket::Tls(socket) => socket.read(into),
-            };
-            match read {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                other => return other,
-            }
-        }
-    }
-
-    fn fill(&mut self) -> io::Result<()> {
-        self.start = 0;
-        self.end = 0;
-        self.end = Self::read_socket(&mut self.socket, &mut self.buffer)?;
-        Ok(())
-    }
-}
-
-impl Source for Stream {
-    fn line(&mut self, line: &mut Vec<u8>, limit: usize) -> io::Result<()> {
-        loop {
-            if self.start == self.end {
-                self.fill()?;
-            }
-            let available = &self.buffer[self.start..self.end];
-            let newline = available.iter().position(|byte| *byte == b'\n');
-            let taken = newline.map_or(available.len(), |at| at + 1);
-            line.extend_from_slice(&available[..taken]);
-            self.start += taken;
-            if line.len() > limit {
-                return Err(io::Error::new(ErrorKind::InvalidData, "the server sent a line without end"));
-            }
-            if newline.is_some() && line.ends_with(b"\r\n") {
-                line.truncate(line.len() - 2);
-                return Ok(());
-            }
-        }
-    }
-
-    fn exact(&mut self, length: usize) -> io::Result<Vec<u8>> {
-        let buffered = length.min(self.end - self.start);
-        // Grows with what arrives: an announced length alone allocates little.
-        let mut bytes = Vec::with_capacity(length.min(READ_SIZE.max(buffered)));
-        bytes.extend_from_slice(&self.buffer[self.start..self.start + buffered]);
-        self.start += buffered;
-        while bytes.len() < length {
-            self.fill()?;
-            let taken = (length - bytes.len()).min(self.end);
-            bytes.extend_from_slice(&self.buffer[..taken]);
-            self.start = taken;
-        }
-        Ok(bytes)
     }
 }
 
