@@ -10,18 +10,20 @@ pub(crate) struct Fields<'a> {
     /// What a member is called in errors: `header`, `property`, …
     kind: &'static str,
     members: Vec<Member<'a>>,
+    index: Index,
 }
 
 impl<'a> Fields<'a> {
     /// Reads the object `text`; errors are about `what`.
     pub(crate) fn read(text: &'a [u8], what: &str, kind: &'static str, limits: &Limits) -> Result<Self, Malformed> {
         let members = json::members(text, limits).map_err(|error| Malformed::new(what, error.detail))?;
-        Ok(Self { kind, members })
+        let index = Index::of(&members);
+        Ok(Self { kind, members, index })
     }
 
     /// Fields of an empty object.
     pub(crate) const fn none(kind: &'static str) -> Self {
-        Self { kind, members: Vec::new() }
+        Self { kind, members: Vec::new(), index: Index::EMPTY }
     }
 
     /// Members in wire order.
@@ -31,12 +33,21 @@ impl<'a> Fields<'a> {
 
     /// Whether there is a member `name`, even a null one.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.members.iter().any(|member| member.name == name)
+        self.last(name).is_some()
+    }
+
+    /// The last member `name`, which is the one that counts.
+    fn last(&self, name: &str) -> Option<&Member<'a>> {
+        if self.members.len() > Index::MOST {
+            return self.members.iter().rev().find(|member| member.name == name);
+        }
+        let place = self.index.slots[self.index.slot(&self.members, name)];
+        self.members.get(usize::from(place))
     }
 
     /// The text of the last member `name`; `None` if absent or null.
     pub(crate) fn raw(&self, name: &str) -> Option<&'a str> {
-        let member = self.members.iter().rev().find(|member| member.name == name)?;
+        let member = self.last(name)?;
         (member.raw != "null").then_some(member.raw)
     }
 
@@ -96,10 +107,102 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Where members are, by name: an open hash table small enough to live beside them. Messages have about twenty
+/// headers, and each is asked for by name.
+struct Index {
+    slots: [u8; Self::SLOTS],
+}
+
+impl Index {
+    const SLOTS: usize = 64;
+    /// How many members it serves at most: half full, it rarely meets two names in one place.
+    const MOST: usize = Self::SLOTS / 2;
+    const FREE: u8 = u8::MAX;
+    const EMPTY: Self = Self { slots: [Self::FREE; Self::SLOTS] };
+
+    /// Of no more than [`Index::MOST`] members; of more it stays empty.
+    fn of(members: &[Member<'_>]) -> Self {
+        let mut index = Self::EMPTY;
+        if members.len() <= Self::MOST {
+            for (place, member) in (0u8..).zip(members) {
+                let slot = index.slot(members, &member.name);
+                index.slots[slot] = place;
+            }
+        }
+        index
+    }
+
+    /// The slot that holds `name`, or the free one where it would go. Half of them are free, and [`Index::FREE`] is
+    /// the place of no member.
+    fn slot(&self, members: &[Member<'_>], name: &str) -> usize {
+        let mut slot = Self::hash(name);
+        while members.get(usize::from(self.slots[slot])).is_some_and(|member| member.name != name) {
+            slot = (slot + 1) % Self::SLOTS;
+        }
+        slot
+    }
+
+    /// Length, first and last bytes tell the names of a message apart well enough; whoever picks names to collide gets
+    /// the linear search that [`Index::MOST`] bounds.
+    fn hash(name: &str) -> usize {
+        let bytes = name.as_bytes();
+        let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) else { return 0 };
+        let middle = bytes[bytes.len() / 2];
+        let mixed = u32::from_le_bytes([first, middle, last, bytes.len() as u8]).wrapping_mul(0x9E37_79B1);
+        (mixed >> 26) as usize
+    }
+}
+
 /// The beginning of `raw`, for error texts.
 pub(crate) fn excerpt(raw: &str) -> Cow<'_, str> {
     match raw.char_indices().nth(60) {
         Some((end, _)) => Cow::Owned(format!("{}...", &raw[..end])),
         None => Cow::Borrowed(raw),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(text: &str) -> Fields<'_> {
+        Fields::read(text.as_bytes(), "headers", "header", &Limits::default()).expect("an object")
+    }
+
+    #[test]
+    fn the_last_of_two_members_counts_however_many_there_are() {
+        for count in [2, Index::MOST, Index::MOST + 1, 300] {
+            let names: Vec<String> = (0..count - 1).map(|number| format!("\"n{number}\": {number}")).collect();
+            let text = format!("{{{}, \"n0\": null}}", names.join(", "));
+            let found = fields(&text);
+            assert!(found.has("n0"), "{count} members");
+            assert_eq!(found.raw("n0"), None, "{count} members");
+            for number in 1..count - 1 {
+                assert_eq!(found.integer(&format!("n{number}")), Ok(Some(number as i64)));
+            }
+            assert!(!found.has("n"));
+            assert!(!found.has(""));
+        }
+    }
+
+    #[test]
+    fn names_that_meet_in_one_slot_are_told_apart() {
+        let names: Vec<String> =
+            (0..Index::MOST).map(|number| format!("a{}{}z", "b".repeat(2), 100 + number)).collect();
+        let members: Vec<String> = names.iter().map(|name| format!("\"{name}\": \"{name}\"")).collect();
+        let text = format!("{{{}}}", members.join(","));
+        let found = fields(&text);
+        for name in &names {
+            assert_eq!(found.string(name), Ok(Some(name.clone())));
+        }
+        assert!(!found.has("abb999z"));
+    }
+
+    #[test]
+    fn a_name_with_escapes_is_found_by_what_it_means() {
+        let found = fields(r#"{"\u0069d": "x", "\ud800": 1}"#);
+        assert_eq!(found.raw("id"), Some("\"x\""));
+        assert!(found.has("\u{fffd}\u{fffd}\u{fffd}"));
+        assert!(fields("{}").raw("id").is_none());
     }
 }

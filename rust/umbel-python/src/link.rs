@@ -44,6 +44,11 @@ impl ChildLink {
     #[pyo3(signature = (timeout = None))]
     fn next(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Job>> {
         let link = self.link.get()?;
+        // While there is work the GIL stays here: to give it up and ask for it again costs more than a small task when
+        // other threads want it too.
+        if let Some(job) = link.next_waiting() {
+            return Ok(Some(Job::new(job)));
+        }
         let started = Instant::now();
         let deadline = gil::seconds(timeout)?.and_then(|timeout| started.checked_add(timeout));
         py.detach(|| {
@@ -87,7 +92,10 @@ impl ChildLink {
         let publish: Vec<Outgoing> = publish.map(message::outgoing).transpose()?.unwrap_or_default();
         let result = record.map(|record| result_write(job, state, record, expires)).transpose()?;
         let outcome = Outcome { job: job.inner.id, verdict, result, publish };
-        py.detach(|| link.finish(&outcome)).map_err(link_error)
+        if link.report(&outcome).map_err(link_error)? {
+            py.detach(|| link.write());
+        }
+        Ok(())
     }
 
     /// Stores a STARTED (or custom state) record while the job runs, in order with what `finish` will store.

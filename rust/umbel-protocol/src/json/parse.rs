@@ -126,30 +126,47 @@ impl<'a> Cursor<'a> {
 
     /// A string token; the cursor stands on its opening quote.
     pub(super) fn string(&mut self) -> Result<Token<'_>, Malformed> {
+        let (token, escaped) = self.raw_string()?;
+        Ok(if escaped { text::unescape(token, &mut self.scratch) } else { Token::Plain(token) })
+    }
+
+    /// What a string token has between its quotes, and whether escapes are among it.
+    pub(super) fn raw_string(&mut self) -> Result<(&'a str, bool), Malformed> {
         let start = self.at + 1;
         let (end, escaped) = text::scan(self.bytes(), start).map_err(|BadText { at, why }| {
             self.at = at;
             self.error(why)
         })?;
         self.at = end + 1;
-        let token = &self.text[start..end];
-        Ok(if escaped { text::unescape(token, &mut self.scratch) } else { Token::Plain(token) })
+        Ok((&self.text[start..end], escaped))
     }
 
     /// A member name and its colon; the cursor stands before the name.
     pub(super) fn key<B: Build>(&mut self, builder: &mut B) -> Result<B::Key, B::Error> {
-        if self.peek() != Some(b'"') {
-            return Err(self.error("expected a member name in double quotes").into());
-        }
+        self.name_follows()?;
         let key = match self.string()? {
             Token::Plain(text) => builder.key(text)?,
             Token::Surrogates(wtf8) => builder.surrogate_key(wtf8)?,
         };
+        self.colon()?;
+        Ok(key)
+    }
+
+    /// Moves to the opening quote of a member name.
+    pub(super) fn name_follows(&mut self) -> Result<(), Malformed> {
+        match self.peek() {
+            Some(b'"') => Ok(()),
+            _ => Err(self.error("expected a member name in double quotes")),
+        }
+    }
+
+    /// Passes the colon after a member name.
+    pub(super) fn colon(&mut self) -> Result<(), Malformed> {
         if self.peek() != Some(b':') {
-            return Err(self.error("expected ':'").into());
+            return Err(self.error("expected ':'"));
         }
         self.at += 1;
-        Ok(key)
+        Ok(())
     }
 
     /// A value that holds no others; the cursor stands on `first`.

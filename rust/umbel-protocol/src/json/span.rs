@@ -79,14 +79,7 @@ impl<'a> Text<'a> {
             return None;
         }
         let token = token.strip_suffix('"')?;
-        if !escaped {
-            return Some(Self::Plain(Cow::Borrowed(token)));
-        }
-        let mut scratch = Vec::new();
-        Some(match text::unescape(token, &mut scratch) {
-            Token::Plain(text) => Self::Plain(Cow::Owned(text.to_owned())),
-            Token::Surrogates(wtf8) => Self::Lossy(String::from_utf8_lossy(wtf8).into_owned()),
-        })
+        Some(if escaped { unescaped(token) } else { Self::Plain(Cow::Borrowed(token)) })
     }
 
     /// The text, whether or not it lost something.
@@ -104,21 +97,28 @@ pub fn text_of(raw: &str) -> Option<Cow<'_, str>> {
 }
 
 fn name<'a>(cursor: &mut Cursor<'a>) -> Result<Cow<'a, str>, Malformed> {
-    if cursor.peek() != Some(b'"') {
-        return Err(cursor.error("expected a member name in double quotes"));
+    cursor.name_follows()?;
+    let (token, escaped) = cursor.raw_string()?;
+    cursor.colon()?;
+    Ok(if escaped { unescaped(token).into_text() } else { Cow::Borrowed(token) })
+}
+
+/// The content of a token that has escapes.
+fn unescaped<'a>(token: &str) -> Text<'a> {
+    let mut scratch = Vec::new();
+    match text::unescape(token, &mut scratch) {
+        Token::Plain(text) => Text::Plain(Cow::Owned(text.to_owned())),
+        Token::Surrogates(wtf8) => Text::Lossy(String::from_utf8_lossy(wtf8).into_owned()),
     }
-    let start = cursor.at;
-    cursor.key(&mut Skip)?;
-    // `key` went past the colon; the name is what `scan` finds at its quote.
-    let text: &'a str = cursor.text;
-    let end = text::scan(text.as_bytes(), start + 1).map(|(end, _)| end).unwrap_or(start + 1);
-    Ok(text_of(&text[start..(end + 1).min(text.len())]).unwrap_or_default())
 }
 
 fn skipped(cursor: &mut Cursor<'_>) -> Result<Range<usize>, Malformed> {
-    cursor.peek();
+    let first = cursor.peek();
     let start = cursor.at;
-    cursor.value(&mut Skip)?;
+    match first {
+        Some(b'"') => drop(cursor.raw_string()?),
+        _ => cursor.value(&mut Skip)?,
+    }
     Ok(start..cursor.at)
 }
 

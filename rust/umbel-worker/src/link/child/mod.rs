@@ -67,9 +67,24 @@ impl ChildLink {
         self.shared.next(timeout.map(|timeout| Instant::now() + timeout))
     }
 
+    /// As [`ChildLink::next`], of the jobs that are here already: never waits.
+    pub fn next_waiting(&self) -> Option<Job> {
+        let mut state = self.shared.lock();
+        self.shared.start_next(&mut state)
+    }
+
     /// Reports how a job ended. Written within about a millisecond; never waits unless the main process is slow to
     /// read. `TooLarge` leaves the job running.
     pub fn finish(&self, outcome: &Outcome) -> Result<(), LinkError> {
+        if self.report(outcome)? {
+            self.write();
+        }
+        Ok(())
+    }
+
+    /// The first half of [`ChildLink::finish`], which never waits. True if [`ChildLink::write`] must follow; else the
+    /// link thread writes the report within a millisecond.
+    pub fn report(&self, outcome: &Outcome) -> Result<bool, LinkError> {
         check(fields::outcome_size(outcome))?;
         let mut state = self.shared.lock();
         state.running.remove(&outcome.job);
@@ -79,8 +94,12 @@ impl ChildLink {
             state.started.swap_remove(index);
         }
         state.put_outcome(outcome);
-        self.shared.reported(state);
-        Ok(())
+        Ok(self.shared.is_due(&mut state))
+    }
+
+    /// Writes what was reported, unless another thread is at it. Waits while the main process is slow to read.
+    pub fn write(&self) {
+        self.shared.write_out(self.shared.lock());
     }
 
     /// Stores a record while a job runs, in order with what [`ChildLink::finish`] will store.

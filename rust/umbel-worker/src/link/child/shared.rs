@@ -37,11 +37,7 @@ impl Shared {
     pub(super) fn next(&self, deadline: Option<Instant>) -> Option<Job> {
         let mut state = self.lock();
         loop {
-            if let Some(job) = state.waiting.pop_front() {
-                state.started.push(job.id);
-                state.since_now();
-                self.arm(&mut state);
-                state.running.insert(job.id, job.clone());
+            if let Some(job) = self.start_next(&mut state) {
                 return Some(job);
             }
             if state.retiring || state.stopped || state.closing {
@@ -62,16 +58,25 @@ impl Shared {
         }
     }
 
-    /// A job has ended: writes now if nothing else would give an occasion soon, else leaves it to later.
-    pub(super) fn reported(&self, mut state: MutexGuard<'_, State>) {
+    /// The next of the waiting jobs, which has started now.
+    pub(super) fn start_next(&self, state: &mut State) -> Option<Job> {
+        let job = state.waiting.pop_front()?;
+        state.started.push(job.id);
+        state.since_now();
+        self.arm(state);
+        state.running.insert(job.id, job.clone());
+        Some(job)
+    }
+
+    /// A job has ended: whether its report is to be written now because nothing else would give an occasion soon.
+    pub(super) fn is_due(&self, state: &mut State) -> bool {
         let due = state.waiting.is_empty()
             || state.out.len() > ENOUGH
             || state.oldest.is_some_and(|oldest| oldest.elapsed() > LINGER);
-        if due {
-            self.write_out(state);
-        } else {
-            self.arm(&mut state);
+        if !due {
+            self.arm(state);
         }
+        due
     }
 
     /// Makes sure that the link thread looks at the buffer within `LINGER`.
