@@ -5,6 +5,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Umbel's rivals live apart: what they bring along is not for the tests.
+BENCH_VENV := .venv-bench
+BENCH := PYTHONPATH=$(CURDIR)/python $(CURDIR)/$(BENCH_VENV)/bin/python -m
 PACKAGE_TOOLS := pip>=25 maturin==1.16.0
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 export CARGO_TERM_COLOR ?= auto
@@ -50,8 +53,12 @@ microbench: ## Measure the Rust codecs, engine and child link (MICROBENCH_ARGS="
 	cargo bench --quiet -p umbel-broker --bench redis -- $(MICROBENCH_ARGS)
 	cargo bench --quiet -p umbel-worker --bench engine --bench link -- $(MICROBENCH_ARGS)
 
-bench: $(VENV)/.ready $(VENV)/.installed-release services-install ## Measure Umbel beside Celery (BENCH_ARGS="--rounds 5 ...")
-	$(BIN)/python -m benches.run $(BENCH_ARGS)
+bench: bench-tools ## Measure Umbel beside other task queues (BENCH_ARGS="--quick", BENCH_ARGS="--help")
+	cargo build --release --locked --quiet -p umbel-broker --example delaying_proxy
+	$(BENCH) benches.run --proxy $${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/examples/delaying_proxy $(BENCH_ARGS)
+
+.PHONY: bench-tools
+bench-tools: $(BENCH_VENV)/.ready $(BENCH_VENV)-redis5/.ready $(VENV)/.installed-release services-install
 
 develop: $(VENV)/.installed-dev ## Build the extension for development and install the package into .venv
 
@@ -69,7 +76,7 @@ services-install:
 	@scripts/services install
 
 clean: ## Remove what was built
-	rm -rf target dist $(VENV) .services
+	rm -rf target dist $(VENV) $(BENCH_VENV) $(BENCH_VENV)-redis5 .services
 	find python -name '*.so' -delete
 
 # --- set-up ------------------------------------------------------------------------------------------------------
@@ -84,6 +91,18 @@ $(VENV)/.tools:
 $(VENV)/.ready: requirements-dev.txt $(VENV)/.tools
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	@touch $@
+
+define install-bench
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet -r $<
+	@touch $@
+endef
+
+$(BENCH_VENV)/.ready: benches/requirements.txt
+	$(install-bench)
+
+$(BENCH_VENV)-redis5/.ready: benches/requirements-redis5.txt
+	$(install-bench)
 
 # One extension at a time lives in the source tree; the newer of the two marks says which.
 $(VENV)/.installed-dev: $(VENV)/.ready $(RUST_SOURCES) pyproject.toml

@@ -1,81 +1,174 @@
-"""The measuring side of one scenario, in a process of its own: `python -m benches.client APPLICATION SCENARIO N`.
+"""The measuring side of one scenario, in a process of its own: `python -m benches.client MODULE MEASURE PARAMETERS`.
 
-Prints one JSON object. Bulk publishing uses what each library offers for it.
+PARAMETERS is a JSON object. Each line it prints is one, too: `{"event": …}` while it works, `{"figures": …}` at the
+end. Checks what comes back: a wrong, missing or repeated result is an error.
 """
+
+from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import time
-from collections.abc import Callable
-from statistics import quantiles
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-TIMEOUT = 120.0
+from benches.library import BULK, PATIENCE, Library, run, run_clients
+from benches.summary import percentiles
+from benches.tally import Tally
+
+Figures = dict[str, float]
+
+#: Results that are fetched and compared after a drain, of all that must be there.
+SAMPLE = 200
 
 
-def publish_one(app: Any, count: int) -> dict[str, float]:
-    """Messages per second of one thread that publishes and waits for each confirmation."""
-    app.noop.apply_async()
-    start = time.perf_counter()
-    for _ in range(count):
-        app.noop.apply_async()
-    return {"per_second": count / (time.perf_counter() - start)}
+def tell(event: str, **details: Any) -> None:
+    """Lets the harness know how far we are."""
+    print(json.dumps({"event": event, **details}), flush=True)
 
 
-def drain(app: Any, count: int) -> dict[str, float]:
-    """Tasks per second of a worker that finds `count` waiting, from its first to its last result.
+async def publish(library: Library, seconds: float, most: int) -> Figures:
+    """Messages per second of one thread that publishes and waits for each confirmation, `most` in all."""
+    for _ in range(20):
+        await library.send("noop")
+    sent, start = 0, time.perf_counter()
+    while (taken := time.perf_counter() - start) < seconds and sent < most:
+        await library.send("noop")
+        sent += 1
+    return {"per_second": sent / taken}
 
-    The first task's result is awaited before the clock starts, so that start-up does not count; the queue was filled
-    while no worker ran.
+
+async def publish_bulk(library: Library, seconds: float, most: int) -> Figures:
+    """Messages per second given to the library's bulk call by the thousand, `most` in all."""
+    calls: list[tuple[Any, ...]] = [()] * BULK
+    await library.send_many("noop", calls[:20])
+    sent, start = 0, time.perf_counter()
+    while (taken := time.perf_counter() - start) < seconds and sent < most:
+        sent += len(await library.send_many("noop", calls))
+    return {"per_second": sent / taken}
+
+
+async def ready(library: Library) -> Figures:
+    """Sends a task: a worker that runs it is ready. The harness looks at the tally."""
+    await library.send("count")
+    return {}
+
+
+async def drain(library: Library, count: int, task: str, patience: float, value: float | None = None) -> Figures:
+    """Tasks per second of a worker that finds `count` waiting.
+
+    With the task `stamp`: from the first task's start to the moment when the last result can be had, and all results
+    are checked. With the others, called with `value`: from the first one counted to the last.
     """
-    results = [app.now.apply_async() for _ in range(count)]
-    print("filled", flush=True)
-    started = results[0].get(timeout=TIMEOUT)
-    ended = max(result.get(timeout=TIMEOUT) for result in results[-50:])
-    return {"per_second": count / (ended - started)}
+    tally = Tally(os.environ["BENCH_TALLY"])
+    arguments: tuple[Any, ...] = () if value is None else (value,)
+    calls = [(number,) for number in range(count)] if task == "stamp" else [arguments] * count
+    sent: list[Any] = []
+    for start in range(0, count, BULK):
+        sent += await library.send_many(task, calls[start : start + BULK])
+    tell("filled")
+    ran = tally.wait(1, patience, 0.001)
+    begun = time.time()
+    tell("begun", ran=ran)
+    tally.wait(count, patience)
+    ended = time.time()
+    if task == "stamp":
+        ran, (begun, ended) = 0, await _results(library, sent)
+    tell("drained")
+    if task == "stamp":
+        await _check(library, sent)
+    if (total := tally.total()) != count:
+        raise RuntimeError(f"{count:,} tasks were sent and {total:,} ran")
+    return {"per_second": (count - ran) / max(ended - begun, 1e-6), "seconds": ended - begun}
 
 
-def round_trip(app: Any, count: int) -> dict[str, float]:
-    """Milliseconds from `apply_async` to the result in hand, one task at a time."""
-    app.echo.apply_async((0,)).get(timeout=TIMEOUT)
-    taken = []
-    for number in range(count):
-        start = time.perf_counter()
-        app.echo.apply_async((number,)).get(timeout=TIMEOUT)
+async def _results(library: Library, sent: list[Any]) -> tuple[float, float]:
+    """When the first task ran, and when the last results were there."""
+    for result in sent[-50:]:
+        await library.get(result)
+    ended = time.time()
+    started = [(await library.get(result))[1] for result in sent[:-50][:50] or sent[:1]]
+    return min(started), ended
+
+
+async def _check(library: Library, sent: list[Any]) -> None:
+    """Every task must have a result, and a sample of them the right one."""
+    checked = sent[:-50][50:] or sent[:0]
+    deadline = time.monotonic() + PATIENCE
+    while missing := await library.missing(checked):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{missing:,} of {len(sent):,} tasks have no result")
+        time.sleep(0.05)
+    for number in range(50, len(sent) - 50, max(1, len(sent) // SAMPLE)):
+        value, _ = await library.get(sent[number])
+        if value != number:
+            raise RuntimeError(f"task {number} returned {value}")
+
+
+async def round_trip(library: Library, seconds: float) -> Figures:
+    """Milliseconds from sending a task to its result in hand, one at a time."""
+    taken = await _round_trips(library, seconds, 0)
+    return percentiles(taken)
+
+
+async def round_trip_many(library: Library, seconds: float, clients: int) -> Figures:
+    """The same with many clients at once; and their round trips per second."""
+    start = time.perf_counter()
+    taken = await run_clients(library, clients, lambda number: _round_trips(library, seconds, number))
+    total = [value for values in taken for value in values]
+    return {"per_second": len(total) / (time.perf_counter() - start), **percentiles(total)}
+
+
+async def _round_trips(library: Library, seconds: float, client: int) -> list[float]:
+    for number in range(3):
+        await library.get(await library.send("echo", number))
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+    while (start := time.perf_counter()) < end or len(taken) < 10:
+        value = f"{client}-{len(taken)}"
+        found = await library.get(await library.send("echo", value))
         taken.append((time.perf_counter() - start) * 1000)
-    return percentiles(taken)
+        if found != value:
+            raise RuntimeError(f"sent {value}, received {found}")
+    return taken
 
 
-def start_latency(app: Any, count: int) -> dict[str, float]:
-    """Milliseconds from `apply_async` to the task's first line, one task at a time."""
-    app.now.apply_async().get(timeout=TIMEOUT)
-    taken = []
-    for _ in range(count):
+async def start_latency(library: Library, seconds: float) -> Figures:
+    """Milliseconds from before a task is sent to its first line, one at a time."""
+    for _ in range(3):
+        await library.get(await library.send("now"))
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(taken) < 10:
         start = time.time()
-        taken.append((app.now.apply_async().get(timeout=TIMEOUT) - start) * 1000)
+        taken.append((await library.get(await library.send("now")) - start) * 1000)
     return percentiles(taken)
 
 
-def percentiles(values: list[float]) -> dict[str, float]:
-    """Median and tail."""
-    cuts = quantiles(values, n=100)
-    return {"p50": cuts[49], "p90": cuts[89], "p99": cuts[98]}
+MEASURES: dict[str, Callable[..., Coroutine[Any, Any, Figures]]] = {
+    function.__name__: function
+    for function in (
+        publish, publish_bulk, ready, drain, round_trip, round_trip_many, start_latency,
+    )
+}  # fmt: skip
 
 
-SCENARIOS: dict[str, Callable[[Any, int], dict[str, float]]] = {
-    "publish": publish_one,
-    "drain": drain,
-    "round-trip": round_trip,
-    "start": start_latency,
-}
+async def measure(library: Library, name: str, parameters: dict[str, Any]) -> Figures:
+    """Runs one measure."""
+    await library.open()
+    return await MEASURES[name](library, **parameters)
 
 
 def main() -> None:
-    """Runs one scenario."""
-    application, scenario, count = sys.argv[1:4]
-    figures = SCENARIOS[scenario](importlib.import_module(application), int(count))
-    print(json.dumps(figures), flush=True)
+    """The command."""
+    module, name, parameters = sys.argv[1:4]
+    library: Library = importlib.import_module(module).library
+    figures = run(library, measure(library, name, json.loads(parameters)))
+    print(json.dumps({"figures": figures}), flush=True)
+    # Libraries leave threads, connections and event loops behind that need not be waited for.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -1,169 +1,185 @@
-"""`make bench`: every scenario for every peer in alternating rounds, as a table and a JSON file.
+"""`make bench`: every measurement of every peer in alternating rounds, as tables, a JSON file and a page of plots.
 
-Each round takes the peers in turn on an emptied private Redis, so that a change of the machine's speed meets all of
-them; figures are medians over the rounds with the smallest and the largest beside them.
+Each round takes the peers in turn on an emptied broker, so that a change of the machine's speed meets all of them;
+figures are medians over the rounds with the smallest and the largest beside them. A peer that fails is shown with the
+end of its log, and the rest goes on; the exit status is 1 only if Umbel itself failed.
 """
 
+from __future__ import annotations
+
 import argparse
-import json
-import os
-import platform
-import signal
-import socket
-import subprocess
+import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-import redis
 from rich.console import Console
-from rich.progress import track
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from benches import machine, plots, report, work
+from benches.bench import PROJECT, Bench, Run
+from benches.failure import PeerFailed
 from benches.peers import PEERS, Peer
+from benches.redis_server import private_redis
+from benches.results import Results
+from benches.scenarios import MEASUREMENTS, Measurement
+from benches.scenarios.distance import DISTANCES, check
 
-PROJECT = Path(__file__).parent.parent
-COUNTS = {"publish": 3000, "drain": 5000, "round-trip": 500, "start": 300}
-FIGURE = {"publish": "per_second", "drain": "per_second", "round-trip": "p50", "start": "p50"}
-UNIT = {"publish": "messages/s", "drain": "tasks/s", "round-trip": "ms p50", "start": "ms p50"}
-STOP_WITHIN = 40.0
-
-console = Console()
-
-
-@contextmanager
-def private_redis(folder: Path) -> Iterator[int]:
-    """A Redis server on a free loopback port, without persistence as most brokers run."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
-    with open(folder / "redis.log", "wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        client = redis.Redis(port=port)
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                client.ping()
-                break
-            except redis.ConnectionError:
-                if time.monotonic() > deadline:
-                    raise
-        yield port
-    finally:
-        server.terminate()
-        server.wait()
+#: Of a run that is to be over in a minute.
+_QUICK_PEERS = ["umbel-prefork", "umbel-threads", "celery-prefork"]
+_QUICK_MEASUREMENTS = ["publish", "drain", "latency"]
 
 
-@contextmanager
-def worker(peer: Peer, concurrency: int, environment: dict[str, str], folder: Path) -> Iterator[None]:
-    """The peer's worker process."""
-    arguments = [part.format(concurrency=concurrency) for part in peer.worker]
-    with open(folder / f"{peer.name}.log", "ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *arguments], env=environment, cwd=folder, stdout=log, stderr=log
-        )
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benches.run", description="Umbel beside other task queues")
+    parser.add_argument("--rounds", type=int, help="how often each figure is taken (3)")
+    parser.add_argument("--seconds", type=float, help="how long each measured interval lasts (2.0)")
+    parser.add_argument("--most", type=int, default=200_000, help="most tasks of one measurement")
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS), metavar="PEER", help=", ".join(PEERS))
+    parser.add_argument(
+        "--scenarios", nargs="+", choices=list(MEASUREMENTS), metavar="SCENARIO", help=", ".join(MEASUREMENTS)
+    )
+    parser.add_argument("--quick", action="store_true", help="a minute: Umbel and Celery, one round, the main figures")
+    parser.add_argument("--appendonly", choices=["yes", "no"], default="yes", help="Redis: keep an append-only file")
+    parser.add_argument("--appendfsync", choices=["everysec", "always", "no"], default="everysec")
+    parser.add_argument("--output", type=Path, help="JSON file (benches/results/<time>.json); the plots go beside it")
+    parser.add_argument("--plots", choices=["svg", "png", "none"], default="svg")
+    parser.add_argument("--proxy", type=Path, help="the program delaying_proxy (target/release/examples/…)")
+    options = parser.parse_args(words)
+    options.rounds = options.rounds or (1 if options.quick else 3)
+    options.seconds = options.seconds or (1.5 if options.quick else 2.0)
+    options.peers = options.peers or (_QUICK_PEERS if options.quick else list(PEERS))
+    options.scenarios = options.scenarios or (_QUICK_MEASUREMENTS if options.quick else list(MEASUREMENTS))
+    options.output = options.output or PROJECT / "benches" / "results" / time.strftime("%Y%m%d-%H%M%S.json")
+    return options
+
+
+def steps(
+    peers: Sequence[Peer], measurements: Sequence[Measurement], rounds: int
+) -> Iterator[tuple[int, Measurement, Peer]]:
+    """What is measured, in order: in each round every measurement, and in each measurement every peer."""
+    for number in range(rounds):
+        for measurement in measurements:
+            if number == 0 or measurement.every_round:
+                # Each round begins with another peer, so that none always follows the same one.
+                turn = number % max(1, len(peers))
+                for peer in (*peers[turn:], *peers[:turn]):
+                    if measurement.wants(peer):
+                        yield number, measurement, peer
+
+
+def measure(run: Run, measurement: Measurement, peer: Peer, results: Results) -> None:
+    """One step. A failure is noted, and ends this measurement of this peer."""
+    if (peer.name, measurement.name) in results.failures:
+        return
+    with tempfile.TemporaryDirectory(dir=run.folder, prefix=f"{peer.name}-") as name:
+        bench = Bench(run, peer, Path(name))
         try:
-            process.wait(STOP_WITHIN)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            bench.clear()
+            results.add(peer.name, measurement.measure(bench))
+        except PeerFailed as failure:
+            results.failures[peer.name, measurement.name] = failure
+        except (OSError, ValueError, KeyError, ZeroDivisionError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            results.failures[peer.name, measurement.name] = PeerFailed(reason, bench.logs())
 
 
-def measure(peer: Peer, scenario: str, concurrency: int, port: int, folder: Path) -> dict[str, float]:
-    """One figure set: client and worker as processes on a clean broker."""
-    redis.Redis(port=port).flushall()
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        if peer.needs_redis:
-            environment |= {
-                "BENCH_BROKER": f"redis://127.0.0.1:{port}/0",
-                "BENCH_BACKEND": f"redis://127.0.0.1:{port}/0",
-            }
-        command = [sys.executable, "-m", "benches.client", peer.application, scenario, str(COUNTS[scenario])]
-        client = subprocess.Popen(command, env=environment, cwd=name, stdout=subprocess.PIPE, text=True)
-        assert client.stdout is not None
-        if scenario == "publish":
-            output = client.stdout.read()
-        else:
-            if scenario == "drain":
-                client.stdout.readline()
-            with worker(peer, concurrency, environment, Path(name)):
-                output = client.stdout.read()
-        if client.wait() != 0:
-            log = Path(name) / f"{peer.name}.log"
-            raise SystemExit(f"{peer.name} failed at {scenario}\n{log.read_text() if log.exists() else ''}")
-        figures: dict[str, float] = json.loads(output.splitlines()[-1])
-        return figures
-
-
-def table(figures: dict[str, dict[str, list[float]]], reference: str) -> Table:
-    """Medians, spread and the ratio to the reference peer."""
-    shown = Table(title="median (smallest - largest) x ratio to " + reference)
-    shown.add_column("scenario")
-    for peer in figures:
-        shown.add_column(peer, justify="right")
-    for scenario in COUNTS:
-        cells = []
-        for peer in figures:
-            values = figures[peer].get(scenario)
-            if not values:
-                cells.append("")
-                continue
-            middle = median(values)
-            base = figures.get(reference, {}).get(scenario)
-            ratio = f" x {middle / median(base):.2f}" if base and peer != reference else ""
-            cells.append(f"{middle:,.2f} ({min(values):,.2f} - {max(values):,.2f}){ratio}")
-        shown.add_row(f"{scenario}, {UNIT[scenario]}", *cells)
-    return shown
-
-
-def settings(peers: list[Peer], options: argparse.Namespace) -> dict[str, Any]:
+def circumstances(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     """What a reader needs to judge the figures."""
-    return {
-        "machine": {"cpus": len(os.sched_getaffinity(0)), "python": platform.python_version()},
-        "versions": {name: version(name) for name in ("umbel", "celery", "kombu", "redis")},
-        "redis": "private, loopback, no persistence",
-        "concurrency": options.concurrency,
-        "rounds": options.rounds,
-        "counts": COUNTS,
-        "peers": {peer.name: peer.settings for peer in peers},
+    found: dict[str, Any] = {
+        "machine": machine.facts(run.folder),
+        "run": {
+            "command": " ".join(["python -m benches.run", *sys.argv[1:]]),
+            "began": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
+            "rounds": options.rounds,
+            "seconds": options.seconds,
+            "loops of a 1 ms task": run.loops,
+        },
+        "peers": {
+            name: {"settings": dict(PEERS[name].settings), "versions": machine.versions(PEERS[name], run)}
+            for name in options.peers
+        },
     }
+    if run.redis is not None:
+        found["redis"] = {
+            "version": run.redis.version(),
+            "appendonly": options.appendonly,
+            "appendfsync": options.appendfsync,
+            "save": "off",
+        }
+    if run.distance_proxy is not None:
+        found["proxy"] = {f"at {distance} ms": check(run.distance_proxy, distance) for distance in DISTANCES}
+    return found
 
 
-def main() -> None:
-    """Runs the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each figure is taken")
-    parser.add_argument("--concurrency", type=int, default=2, help="processes or threads of each worker")
-    parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS), metavar="PEER")
-    parser.add_argument("--scenarios", nargs="+", default=list(COUNTS), choices=list(COUNTS), metavar="SCENARIO")
-    parser.add_argument("--output", type=Path, default=Path("bench.json"))
-    options = parser.parse_args()
-    peers = [PEERS[name] for name in options.peers]
-    figures: dict[str, dict[str, list[float]]] = {peer.name: {} for peer in peers}
-    steps = [(scenario, peer) for scenario in options.scenarios for _ in range(options.rounds) for peer in peers]
-    with tempfile.TemporaryDirectory(prefix="umbel-bench-") as name, private_redis(Path(name)) as port:
-        for scenario, peer in track(steps, console=console, description="measuring"):
-            measured = measure(peer, scenario, options.concurrency, port, Path(name))
-            figures[peer.name].setdefault(scenario, []).append(measured[FIGURE[scenario]])
-    used = settings(peers, options)
-    console.print(table(figures, "celery-prefork"))
-    console.print_json(data=used)
-    options.output.write_text(json.dumps({"settings": used, "figures": figures}, indent=1) + "\n")
-    console.print(f"written to {options.output}")
+@contextlib.contextmanager
+def prepared(options: argparse.Namespace) -> Iterator[Run]:
+    """A run: its folder, its Redis if one is needed, and the proxy if there is one."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="umbel-bench-")))
+        redis = None
+        if any(PEERS[name].store == "redis" for name in options.peers):
+            persistence = ("--appendonly", options.appendonly, "--appendfsync", options.appendfsync)
+            redis = stack.enter_context(private_redis(folder, persistence))
+        proxy = options.proxy if "distance" in options.scenarios else None
+        yield Run(folder, redis, options.seconds, work.calibrate(), options.most, proxy)
+
+
+def progress(console: Console) -> Progress:
+    """A bar that says what is being measured, and how long the rest takes."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
+        TimeRemainingColumn(), console=console,
+    )  # fmt: skip
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs the benchmark; returns the exit status."""
+    options = arguments(words)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    with prepared(options) as run:
+        results = Results(circumstances(run, options))
+        report.print_circumstances(console, results)
+        installed = [name for name, details in results.circumstances["peers"].items() if details["versions"]]
+        plan = list(
+            steps(
+                [PEERS[name] for name in installed], [MEASUREMENTS[name] for name in options.scenarios], options.rounds
+            )
+        )
+        with progress(console) as bar:
+            shown = bar.add_task("", total=len(plan))
+            for number, measurement, peer in plan:
+                bar.update(shown, description=f"round {number + 1}: {measurement.name}, {peer.name}")
+                measure(run, measurement, peer, results)
+                bar.advance(shown)
+                results.write(options.output)
+        results.circumstances["counts"] = run.counts
+    finish(console, results, options)
+    missing = [name for name in options.peers if PEERS[name].ours and name not in installed]
+    failed = [peer for peer, _ in results.failures if PEERS[peer].ours]
+    return 1 if failed or missing else 0
+
+
+def finish(console: Console, results: Results, options: argparse.Namespace) -> None:
+    """Prints and writes everything."""
+    results.write(options.output)
+    report.print_figures(console, results)
+    report.print_failures(console, results)
+    if not options.quick:
+        report.print_bars(console, results)
+    console.print(f"figures: {options.output}")
+    if options.plots != "none":
+        page = options.output.with_suffix(f".{options.plots}")
+        try:
+            plots.draw(results, page)
+            console.print(f"plots: {page}")
+        except ImportError:
+            console.print("no plots: matplotlib is not installed (benches/requirements.txt)")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,1 +1,1 @@
-"""The same tasks, once for each library."""
+"""The tasks of `benches.work` and a `library` of `benches.library`'s kind, once for each library."""

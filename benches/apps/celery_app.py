@@ -1,37 +1,45 @@
-"""The tasks of the benchmarks for Celery."""
+"""Celery."""
+
+from __future__ import annotations
 
 import os
-import time
+from collections.abc import Sequence
+from typing import Any
 
 from celery import Celery
 
-app = Celery(
-    "bench",
-    broker=os.environ.get("BENCH_BROKER") or None,
-    backend=os.environ.get("BENCH_BACKEND") or None,
-)
+from benches import work
+from benches.library import BULK, PATIENCE
+
+app = Celery("bench", broker=os.environ["BENCH_BROKER"], backend=os.environ["BENCH_BROKER"])
+app.conf.broker_connection_retry_on_startup = True  # Its default is about to become this, and it warns until then.
+tasks = {function.__name__: app.task(function) for function in (work.noop, work.echo, work.now, work.stamp)}
+tasks |= {function.__name__: app.task(function) for function in (work.burn, work.wait)}
+tasks["count"] = app.task(ignore_result=True)(work.count)
 
 
-@app.task
-def noop() -> None:
-    """Nothing: what is measured is the queue."""
+class CeleryLibrary:
+    """Bulk: `apply_async` again and again with one producer, as its `group` does."""
+
+    coroutines = False
+
+    async def open(self) -> None:
+        """Connects at first use."""
+
+    async def send(self, task: str, *args: Any) -> Any:
+        return tasks[task].apply_async(args)
+
+    async def send_many(self, task: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        with app.producer_pool.acquire(block=True) as producer:
+            return [tasks[task].apply_async(args, producer=producer) for args in calls]
+
+    async def get(self, sent: Any) -> Any:
+        return sent.get(timeout=PATIENCE)
+
+    async def missing(self, sent: Sequence[Any]) -> int:
+        keys = [app.backend.get_key_for_task(result.id) for result in sent]
+        parts = (keys[start : start + BULK] for start in range(0, len(keys), BULK))
+        return sum(app.backend.client.mget(part).count(None) for part in parts)
 
 
-@app.task
-def echo(value: object) -> object:
-    """Its argument."""
-    return value
-
-
-@app.task
-def now() -> float:
-    """The moment it runs, for publish-to-start times."""
-    return time.time()
-
-
-@app.task
-def burn(milliseconds: float) -> None:
-    """Uses the processor for a while."""
-    end = time.process_time() + milliseconds / 1000
-    while time.process_time() < end:
-        pass
+library = CeleryLibrary()

@@ -1,37 +1,42 @@
-"""The tasks of the benchmarks for Umbel."""
+"""Umbel."""
+
+from __future__ import annotations
 
 import os
-import time
+from collections.abc import Sequence
+from typing import Any
 
-from umbel import Umbel
+from benches import work
+from benches.library import BULK, PATIENCE
+from umbel import AsyncResult, Umbel
 
-app = Umbel(
-    "bench",
-    broker=os.environ.get("BENCH_BROKER") or None,
-    backend=os.environ.get("BENCH_BACKEND") or None,
-)
-
-
-@app.task
-def noop() -> None:
-    """Nothing: what is measured is the queue."""
+app = Umbel("bench", broker=os.environ.get("BENCH_BROKER"), backend=os.environ.get("BENCH_BROKER"))
+tasks = {function.__name__: app.task(function) for function in (work.noop, work.echo, work.now, work.stamp)}
+tasks |= {function.__name__: app.task(function) for function in (work.burn, work.wait)}
+tasks["count"] = app.task(ignore_result=True)(work.count)
 
 
-@app.task
-def echo(value: object) -> object:
-    """Its argument."""
-    return value
+class UmbelLibrary:
+    """Bulk: `apply_async_many`."""
+
+    coroutines = False
+
+    async def open(self) -> None:
+        """Connects at first use."""
+
+    async def send(self, task: str, *args: Any) -> AsyncResult[Any]:
+        return tasks[task].apply_async(args)
+
+    async def send_many(self, task: str, calls: Sequence[tuple[Any, ...]]) -> list[AsyncResult[Any]]:
+        return tasks[task].apply_async_many(calls)
+
+    async def get(self, sent: AsyncResult[Any]) -> Any:
+        return sent.get(timeout=PATIENCE)
+
+    async def missing(self, sent: Sequence[AsyncResult[Any]]) -> int:
+        ids = [result.id for result in sent]
+        parts = (ids[start : start + BULK] for start in range(0, len(ids), BULK))
+        return sum(app.client.read_results(part).count(None) for part in parts)
 
 
-@app.task
-def now() -> float:
-    """The moment it runs, for publish-to-start times."""
-    return time.time()
-
-
-@app.task
-def burn(milliseconds: float) -> None:
-    """Uses the processor for a while."""
-    end = time.process_time() + milliseconds / 1000
-    while time.process_time() < end:
-        pass
+library = UmbelLibrary()

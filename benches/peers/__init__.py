@@ -1,10 +1,33 @@
-"""One module a peer; each names an application module and the command of its worker."""
+"""Who is measured; adding a peer is adding it here, and a module to `benches/apps`."""
 
-from benches.peers import celery_prefork, umbel_prefork, umbel_sqlite, umbel_threads
-from benches.peers.base import Peer
+from __future__ import annotations
+
+from benches.peers import celery, others, umbel
+from benches.peers.peer import Peer
+
+__all__ = ["ABSENT", "PEERS", "REFERENCE", "Peer"]
 
 PEERS: dict[str, Peer] = {
-    peer.name: peer for peer in (umbel_prefork.PEER, umbel_threads.PEER, umbel_sqlite.PEER, celery_prefork.PEER)
+    peer.name: peer
+    for peer in (
+        umbel.PREFORK,
+        umbel.THREADS,
+        umbel.SQLITE,
+        celery.PREFORK,
+        celery.THREADS,
+        others.DRAMATIQ,
+        others.RQ,
+        others.HUEY,
+        others.TASKIQ,
+        others.ARQ,
+        others.SAQ,
+        others.CAULI,
+        others.TARSK,
+    )
 }
 
-__all__ = ["PEERS", "Peer"]
+#: What ratios are relative to.
+REFERENCE = celery.PREFORK.name
+
+#: Task queues that cannot be installed, and why.
+ABSENT = {"potatoq": "not on PyPI"}

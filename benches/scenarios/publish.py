@@ -1,0 +1,32 @@
+"""Publishing, with no worker at work."""
+
+from __future__ import annotations
+
+from benches.bench import Bench
+from benches.scenarios.scenario import Figures, Measurement, Metric, Scenario
+
+_RATE = Metric("per_second", "published", "messages/s", more=True)
+
+ONE_BY_ONE = Scenario(
+    name="publish",
+    title="publish one by one: one thread, each message confirmed before the next",
+    metrics=(_RATE,),
+)
+BULK = Scenario(
+    name="bulk",
+    title="publish in bulk: by the thousand, with what the library offers for that",
+    metrics=(_RATE,),
+)
+
+
+def publish(bench: Bench) -> Figures:
+    """One by one, then in bulk."""
+    seconds = bench.run.seconds
+    within = seconds + 60
+    one_by_one = bench.measure("publish", within, seconds=seconds, most=bench.run.most)
+    bench.clear()
+    bulk = bench.measure("publish_bulk", within, seconds=seconds, most=bench.run.most)
+    return {ONE_BY_ONE.name: one_by_one, BULK.name: bulk}
+
+
+PUBLISH = Measurement(name="publish", scenarios=(ONE_BY_ONE, BULK), measure=publish)
