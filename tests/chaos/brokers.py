@@ -17,6 +17,9 @@ from servers.worker_process import environment
 from chaos.proxy import OPEN
 from umbel import Umbel
 
+#: The byte on which SQLite's one writer has its lock.
+_WAL_WRITE_LOCK = 120
+
 STATISTICS = ("used_memory_human", "aof_current_size", "total_commands_processed", "redis_version")
 
 
@@ -47,6 +50,10 @@ class Broker(ABC):
         """Whether it serves."""
         return True
 
+    def held_by(self, pid: int) -> bool:
+        """Whether a stopped process keeps all others from writing: only a file can be held."""
+        return False
+
     def heal(self, links: Sequence[str]) -> None:  # noqa: B027, a file has none
         """Ends whatever faults there are."""
 
@@ -67,14 +74,32 @@ class SqliteBroker(Broker):
     """A file."""
 
     def __init__(self, folder: Path) -> None:
-        self._url = f"sqlite:///{folder}/broker.sqlite3"
+        self._path = folder / "broker.sqlite3"
+        self._url = f"sqlite:///{self._path}"
         self.settings = {"broker": "sqlite", "synchronous": "FULL (default)"}
 
     def url(self, link: str) -> str:
         return self._url
 
+    def held_by(self, pid: int) -> bool:
+        return any(
+            kind == "WRITE" and int(owner) == pid and place.rpartition(":")[2] == str(self._shared_memory())
+            and int(first) <= _WAL_WRITE_LOCK and (last == "EOF" or int(last) >= _WAL_WRITE_LOCK)
+            for _, _, _, kind, owner, place, first, last in map(str.split, _posix_locks())
+        )  # fmt: skip
+
+    def _shared_memory(self) -> int:
+        """Inode of the file on whose bytes SQLite's locks are."""
+        return Path(f"{self._path}-shm").stat().st_ino
+
     def app(self) -> Umbel:
         return client(self._url)
+
+
+def _posix_locks() -> list[str]:
+    """Those that are held, a line each."""
+    lines = Path("/proc/locks").read_text().splitlines()
+    return [line for line in lines if " POSIX " in line and "->" not in line]
 
 
 class RedisBroker(Broker):

@@ -10,8 +10,10 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from servers.worker_process import alive
+from servers.worker_process import alive, wait_until
 
 from chaos import proxy, schedule
 from chaos.brokers import Broker
@@ -21,6 +23,8 @@ from chaos.schedule import Fault
 
 #: A target that is being started again is asked again after this (seconds).
 _AGAIN = 0.1
+#: How far into its publish a producer comes before it dies, on average (microseconds).
+_INTO_PUBLISH = 400
 #: What outlives its worker's main process by this is reported (seconds).
 _GONE_WITHIN = 5.0
 
@@ -43,7 +47,10 @@ class Injector:
         self._due: list[tuple[float, int, Action]] = []
         self._dice = random.Random(len(faults))
         self._cut_links: dict[str, int] = {}
-        self._frozen: set[int] = set()
+        #: Stopped processes, and what lets them go on.
+        self._frozen: dict[int, Action] = {}
+        #: Faults that have not begun: their time has not come, or their target is not ready.
+        self.planned = len(faults)
         self.strikes: list[Strike] = []
         #: Processes that stayed after their worker's main process was killed.
         self.survivors: list[str] = []
@@ -55,11 +62,6 @@ class Injector:
         while self._due and self._due[0][0] <= now:
             heapq.heappop(self._due)[2]()
 
-    @property
-    def pending(self) -> int:
-        """How much is still to be done."""
-        return len(self._due)
-
     def finish(self) -> None:
         """Ends all faults that last, at once, and does nothing more."""
         for _, _, action in sorted(self._due):
@@ -67,14 +69,13 @@ class Injector:
                 action()
         self._due.clear()
         self._broker.heal([name for name, count in self._cut_links.items() if count])
-        for pid in self._frozen:
-            _signal(pid, signal.SIGCONT)
 
     def _at(self, when: float, action: Action) -> None:
         heapq.heappush(self._due, (when, next(self._numbers), action))
 
     def _later(self, fault: Fault) -> None:
         """The target is not ready: tries again soon."""
+        self.planned += 1
         self._at(time.monotonic() + _AGAIN, lambda: self._carry_out(fault))
 
     def _end(self, seconds: float, action: Action) -> None:
@@ -86,6 +87,7 @@ class Injector:
     # --- each kind
 
     def _carry_out(self, fault: Fault) -> None:
+        self.planned -= 1
         if fault.kind in schedule.NETWORK:
             return self._network(fault)
         if fault.kind == schedule.KILL_SERVER:
@@ -111,6 +113,8 @@ class Injector:
         family, begin = member.family(), time.monotonic_ns()
         member.kill()
         self._struck(fault, member.filled_by, begin)
+        # What it held while it was stopped is free.
+        self._frozen.get(member.process.pid, _nothing)()
         name = member.filled_by
 
         def look() -> None:
@@ -139,20 +143,24 @@ class Injector:
         name, begin = member.filled_by, time.monotonic_ns()
         if pid in self._frozen or not _signal(pid, signal.SIGSTOP):
             return self._later(fault)
-        self._frozen.add(pid)
 
         def go_on() -> None:
-            self._frozen.discard(pid)
-            _signal(pid, signal.SIGCONT)
-            self._struck(fault, name, begin, pids)
+            if self._frozen.pop(pid, None):
+                _signal(pid, signal.SIGCONT)
+                self._struck(fault, name, begin, pids)
+                if held:
+                    self._struck(replace(fault, kind=schedule.FILE_HELD), schedule.SERVER, begin)
 
+        self._frozen[pid] = go_on
+        wait_until(lambda: stopped(pid), 10, f"{name} stopped")
+        held = not pids and self._broker.held_by(pid)
         return self._end(fault.seconds, go_on)
 
     def _client(self, fault: Fault, member: Client) -> None:
         begin = time.monotonic_ns()
         if fault.kind == schedule.KILL_PRODUCER:
             member.killed = True
-            member.tell(f"die {self._dice.randrange(4000)}\n")
+            member.tell(f"die {round(self._dice.expovariate(1 / _INTO_PUBLISH))}\n")
         else:
             member.kill()
         self._struck(fault, member.filled_by, begin)
@@ -200,6 +208,17 @@ class _End:
 
     def __call__(self) -> None:
         self._action()
+
+
+def _nothing() -> None: ...
+
+
+def stopped(pid: int) -> bool:
+    """Whether a process is stopped, or gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TtZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def _signal(pid: int, number: int) -> bool:

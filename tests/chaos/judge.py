@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from chaos.ledger import (
     ATTEMPT,
@@ -31,6 +32,7 @@ from chaos.schedule import (
     KILL_MAIN,
     KILL_SERVER,
     NETWORK,
+    OUTAGES,
     REFUSE,
     SERVER,
     STOP_MAIN,
@@ -65,7 +67,7 @@ class Strike:
         growing pauses, in sum as long as the outage was."""
         if self.kind == STOP_MAIN:
             return self.seconds
-        if self.kind in (KILL_SERVER, BLACKHOLE, REFUSE):
+        if self.kind in (*OUTAGES, BLACKHOLE, REFUSE):
             return self.seconds + min(self.seconds, LONGEST_PAUSE) + 0.5
         return 0.0
 
@@ -245,11 +247,11 @@ class Strikes:
                 yield strike
 
     def outage(self, since: int, until: int) -> int:
-        """For how long there was no server between two moments."""
+        """For how long nobody could reach the broker between two moments."""
         return sum(
             max(0, min(until, strike.end + self._linger) - max(since, strike.begin))
             for strike in self.within(since, until)
-            if strike.kind == KILL_SERVER
+            if strike.kind in OUTAGES
         )
 
 
@@ -260,7 +262,7 @@ def base(name: str) -> str:
 
 def touches(strike: Strike, start: Entry) -> bool:
     """Whether a fault met the process that ran a task, or its way to the broker."""
-    if strike.kind == KILL_SERVER:
+    if strike.kind in OUTAGES:
         return True
     if strike.kind in NETWORK:
         return strike.target == base(start.by)
@@ -284,10 +286,8 @@ class Judge:
                 verdict.early_lost += life.confirmed is not None and not life.finished
                 continue
             self._ending(life, verdict)
-            for starts in life.starts.values():
-                for index in range(1, len(starts)):
-                    self._repeat(life, starts[:index], starts[index], verdict)
             for attempt, starts in life.starts.items():
+                self._repeats(life, starts, verdict)
                 self._wait(life, attempt, starts[0], verdict)
         return verdict
 
@@ -337,28 +337,36 @@ class Judge:
 
     # --- why it ran again
 
-    def _repeat(self, life: Life, before: Sequence[Entry], again: Entry, verdict: Verdict) -> None:
-        last = before[-1]
-        strike = self._strike(life, before, again)
-        if strike is not None and self._too_early(life, last, again, strike):
-            verdict.taken_from_celery.append(life.id)
-        if strike is None:
-            cause = SENT_TWICE if self._sent_twice(life) else ""
-            verdict.repeats.append(Repeat(life.id, again.attempt, last.by, again.by, cause))
-            if not cause and base(last.by) == CELERY != base(again.by):
+    def _repeats(self, life: Life, starts: Sequence[Entry], verdict: Verdict) -> None:
+        """All runs of one attempt but the first. A run loses its message once: it explains one more run, not two."""
+        unspent: list[Entry] = []
+        for before, again in pairwise(starts):
+            unspent.append(before)
+            found = self._strike(life, unspent, again, before.at)
+            if found is None:
+                cause = SENT_TWICE if self._sent_twice(life) else ""
+                verdict.repeats.append(Repeat(life.id, again.attempt, before.by, again.by, cause))
+                if not cause and base(before.by) == CELERY != base(again.by):
+                    verdict.taken_from_celery.append(life.id)
+                continue
+            strike, holder = found
+            if holder in unspent:
+                unspent.remove(holder)
+            if self._too_early(life, holder, again, strike):
                 verdict.taken_from_celery.append(life.id)
-            return
-        back_after, late = self._return(life, strike, last, again)
-        verdict.repeats.append(Repeat(life.id, again.attempt, last.by, again.by, strike.label, back_after, late))
+            back_after, late = self._return(life, strike, holder, again)
+            verdict.repeats.append(Repeat(life.id, again.attempt, holder.by, again.by, strike.label, back_after, late))
 
-    def _strike(self, life: Life, before: Sequence[Entry], again: Entry) -> Strike | None:
-        """The fault that took a message from one of those that ran it before, or from the one that runs it now."""
-        for start in reversed((*before, again)):
+    def _strike(self, life: Life, holders: Sequence[Entry], again: Entry, since: int) -> tuple[Strike, Entry] | None:
+        """The fault that took the message from a run before, or from the holder that runs it now; and that run."""
+        found: list[tuple[Strike, Entry]] = []
+        for start in reversed((*holders, again)):
             settled = self._settled(life, start)
-            for strike in self._strikes.within(start.at if start is not again else before[-1].at, again.at):
+            for strike in self._strikes.within(since if start is again else start.at, again.at):
                 if strike.begin <= settled and self._takes(strike, start):
-                    return strike
-        return None
+                    found.append((strike, start))
+        # What met the holder alone says more than what met everybody.
+        return min(found, key=lambda pair: (pair[0].kind in OUTAGES, pair[1] is again), default=None)
 
     def _settled(self, life: Life, start: Entry) -> int:
         """The moment by which the outcome of a run must have reached the broker; later faults cannot undo it."""
@@ -405,7 +413,7 @@ class Judge:
 
     def _return(self, life: Life, strike: Strike, last: Entry, again: Entry) -> tuple[float | None, bool]:
         end = life.end_of(last)
-        if strike.kind == KILL_SERVER or (end is not None and end.at < strike.begin):
+        if strike.kind in OUTAGES or last is again or (end is not None and end.at < strike.begin):
             return None, False
         since = max(strike.begin, last.at)
         taken = (again.at - since - self._strikes.outage(since, again.at)) / SECOND

@@ -20,6 +20,8 @@ from chaos.ledger import EARLY, Entry, Ledger, Tail
 from chaos.schedule import Fault
 
 _TICK = 0.02
+#: For how long a run goes on for its last faults (seconds).
+_OVERTIME = 20.0
 #: So many tasks unfinished stop the producers; half of it lets them go on.
 _CROWDED = 1500
 #: A Celery worker's messages are others' after this (seconds); it holds none of the mix for as long while it lives.
@@ -147,7 +149,7 @@ class Run:
     def go(self, show: Callable[[Run, float], None] = lambda _run, _elapsed: None) -> Outcome:
         """Runs it through. `show` is called every now and then with the seconds since the start."""
         try:
-            while (elapsed := time.monotonic() - self._started) < self.plan.seconds:
+            while (elapsed := time.monotonic() - self._started) < self.plan.seconds or self._faults_overdue(elapsed):
                 self.injector.run_due(time.monotonic())
                 self._tick()
                 show(self, elapsed)
@@ -156,6 +158,10 @@ class Run:
         finally:
             self._close()
         return self._outcome(drained_in, buried)
+
+    def _faults_overdue(self, elapsed: float) -> bool:
+        """Whether to go on for faults whose target was not ready."""
+        return self.injector.planned > 0 and elapsed < self.plan.seconds + _OVERTIME
 
     # --- while it runs
 

@@ -18,6 +18,8 @@ STOP_MAIN = "stop main"
 CUT = "cut"
 BLACKHOLE = "blackhole"
 REFUSE = "refuse"
+#: Not planned: a process was stopped while it held the file's lock, so that nobody else could write.
+FILE_HELD = "file held"
 
 SERVER = "server"
 PREFORK = ("w1", "w2")
@@ -27,6 +29,8 @@ CELERY = "c1"
 PRODUCERS = ("p1", "p2")
 WAITERS = ("r1", "r2")
 NETWORK = (CUT, BLACKHOLE, REFUSE)
+#: These are everybody's outage.
+OUTAGES = (KILL_SERVER, FILE_HELD)
 
 
 @dataclass(frozen=True)
@@ -99,9 +103,12 @@ def schedule(seed: int, seconds: float, every: float, kinds: Sequence[Row]) -> l
 
 
 def each_once(broker: str, every: float) -> list[Fault]:
-    """A short run: every kind of fault that a broker can meet, one after another."""
+    """A short run: every kind of fault that a broker can meet, those that last longest first."""
+    found = sorted(rows(broker), key=lambda row: -row.lasts[1])
     faults = []
-    for number, row in enumerate(rows(broker)):
+    for number, row in enumerate(found):
         target = row.targets[number % len(row.targets)]
-        faults.append(Fault(round((number + 1) * every, 2), row.kind, target, round(sum(row.lasts) / 2, 2)))
+        faults.append(
+            Fault(round((number + 1) * every, 2), row.kind, target, round(sum(row.lasts) / 2, 2), number % 2 / 2)
+        )
     return faults
