@@ -60,6 +60,13 @@ bench: bench-tools ## Measure Umbel beside other task queues (BENCH_ARGS="--quic
 .PHONY: bench-tools
 bench-tools: $(BENCH_VENV)/.ready $(BENCH_VENV)-redis5/.ready $(VENV)/.installed-release services-install
 
+.PHONY: chaos soak
+chaos: $(VENV)/.ready $(VENV)/.installed-release services-install ## Kill, stop and cut off workers under load (CHAOS_ARGS="--seconds 60 --seed 7")
+	PYTHONPATH=tests $(BIN)/python -m chaos $(CHAOS_ARGS)
+
+soak: $(VENV)/.ready $(VENV)/.installed-release services-install ## Watch memory and descriptors under steady load (SOAK_ARGS="--seconds 300")
+	PYTHONPATH=tests $(BIN)/python -m chaos.soak $(SOAK_ARGS)
+
 develop: $(VENV)/.installed-dev ## Build the extension for development and install the package into .venv
 
 wheel: $(VENV)/.tools ## Build a wheel into dist/

@@ -17,6 +17,7 @@ from servers.worker_process import environment
 from chaos.proxy import OPEN
 from umbel import Umbel
 
+MEBI = 1024 * 1024
 #: The byte on which SQLite's one writer has its lock.
 _WAL_WRITE_LOCK = 120
 
@@ -58,6 +59,10 @@ class Broker(ABC):
         """Ends whatever faults there are."""
 
     @abstractmethod
+    def sizes(self) -> dict[str, float]:
+        """How much is in it, by what is measured."""
+
+    @abstractmethod
     def app(self) -> Umbel:
         """A client past all faults."""
 
@@ -91,6 +96,10 @@ class SqliteBroker(Broker):
     def _shared_memory(self) -> int:
         """Inode of the file on whose bytes SQLite's locks are."""
         return Path(f"{self._path}-shm").stat().st_ino
+
+    def sizes(self) -> dict[str, float]:
+        log = Path(f"{self._path}-wal")
+        return {"file MiB": self._path.stat().st_size / MEBI, "log MiB": log.stat().st_size / MEBI}
 
     def app(self) -> Umbel:
         return client(self._url)
@@ -152,6 +161,11 @@ class RedisBroker(Broker):
             self._up = True
         for link in links:
             self.command(OPEN, link)
+
+    def sizes(self) -> dict[str, float]:
+        with self._server.connect(0) as connection:
+            memory: Any = connection.info("memory")
+            return {"keys": float(connection.dbsize()), "memory MiB": memory["used_memory"] / MEBI}
 
     def app(self) -> Umbel:
         return client(self._server.url())

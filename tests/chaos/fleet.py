@@ -18,7 +18,7 @@ from servers.celery_command import CELERY, QUIET
 from servers.worker_process import WorkerProcess, alive, children_of, environment
 
 from chaos import schedule
-from chaos.tasks import LEDGER, URL, VISIBILITY
+from chaos.tasks import LEDGER, RESULT_EXPIRES, URL, VISIBILITY
 
 #: Of a worker that is told to end (seconds).
 _STOP_WITHIN = 60.0
@@ -190,13 +190,22 @@ class Fleet:
         url: Of the broker, by name of a member.
         rate: Tasks a second that the producers publish together.
         visibility: With a Celery worker: the visibility timeout (seconds).
+        result_expires: Life of results, if another than the default (seconds).
     """
 
     def __init__(
-        self, folder: Path, url: Callable[[str], str], seed: int, rate: float, visibility: float | None = None
+        self,
+        folder: Path,
+        url: Callable[[str], str],
+        seed: int,
+        rate: float,
+        visibility: float | None = None,
+        result_expires: float | None = None,
     ) -> None:
         def env(name: str) -> dict[str, str]:
             extra = {} if visibility is None else {VISIBILITY: str(visibility)}
+            if result_expires is not None:
+                extra[RESULT_EXPIRES] = str(result_expires)
             return {LEDGER: str(folder / "ledger"), URL: url(name), **extra}
 
         early = "0" if visibility is None else "1"

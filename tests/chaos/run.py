@@ -42,6 +42,8 @@ class Plan:
     with_celery: bool = False
     #: Redis' `appendfsync`.
     fsync: str = "always"
+    #: Life of results, if another than the default (seconds).
+    result_expires: float | None = None
     #: How long the end may take, all faults over (seconds).
     patience: float = 60.0
 
@@ -134,11 +136,11 @@ class Run:
         Ledger(folder / "ledger")
         self.counts = Counts()
         self._tail = Tail(folder / "ledger")
-        self._broker = self._open_broker()
+        self.broker = self._open_broker()
         visibility = VISIBILITY if plan.with_celery else None
-        self.fleet = Fleet(folder, self._broker.url, plan.seed, plan.rate, visibility)
+        self.fleet = Fleet(folder, self.broker.url, plan.seed, plan.rate, visibility, plan.result_expires)
         self._started = time.monotonic()
-        self.injector = Injector(plan.faults, self.fleet, self._broker, self.counts.seen, self._started)
+        self.injector = Injector(plan.faults, self.fleet, self.broker, self.counts.seen, self._started)
         self._next_waiter = itertools.cycle(self.fleet.waiters.values())
 
     def _open_broker(self) -> Broker:
@@ -214,7 +216,7 @@ class Run:
         return taken
 
     def _buried(self) -> list[tuple[str, str]]:
-        app = self._broker.app()
+        app = self.broker.app()
         letters = app.client.dead_letters()
         app.close()
         return [(str((letter["headers"] or {}).get("id")), letter["reason"]) for letter in letters]
@@ -224,7 +226,7 @@ class Run:
         for member in self.fleet.members.values():
             if member.name not in self.fleet.producers or member.running:
                 member.stop()
-        self._broker.stop()
+        self.broker.stop()
         self._tail.close()
 
     def _outcome(self, drained_in: float, buried: list[tuple[str, str]]) -> Outcome:
@@ -232,9 +234,10 @@ class Run:
         verdict = judge.judge(ledger.read(self.folder / "ledger"))
         mishaps = self.fleet.failures() + [f"process {name} outlived it" for name in self.injector.survivors]
         settings = {
-            **self._broker.settings,
+            **self.broker.settings,
             "fleet": f"{', '.join(schedule.PREFORK)}: prefork -c 2; {', '.join(schedule.THREADS)}: threads -c 4",
-            "settings of the app": "defaults",
+            "settings of the app": "defaults"
+            + (f", result_expires {self.plan.result_expires:g} s" if self.plan.result_expires else ""),
             "rate": f"{self.plan.rate:g} tasks/s",
         }
         if self.plan.with_celery:

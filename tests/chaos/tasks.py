@@ -14,6 +14,8 @@ LEDGER = "CHAOS_LEDGER"
 URL = "CHAOS_URL"
 #: The visibility timeout of a fleet with a Celery worker in it (seconds).
 VISIBILITY = "CHAOS_VISIBILITY"
+#: Life of results (seconds), if another than the default.
+RESULT_EXPIRES = "CHAOS_RESULT_EXPIRES"
 
 
 class Call(NamedTuple):
@@ -31,6 +33,8 @@ def settings() -> dict[str, Any]:
     found: dict[str, Any] = {"broker_url": url, "result_backend": url}
     if os.environ.get(VISIBILITY):
         found["broker_transport_options"] = {"visibility_timeout": float(os.environ[VISIBILITY])}
+    if os.environ.get(RESULT_EXPIRES):
+        found["result_expires"] = float(os.environ[RESULT_EXPIRES])
     return found
 
 
@@ -41,8 +45,8 @@ def some_call(dice: random.Random, early: bool) -> Call:
         (16, lambda: Call("chaos.nap", "nap", (dice.uniform(0.001, 0.01),))),
         (10, lambda: Call("chaos.burn", "burn", (dice.uniform(0.001, 0.006),))),
         (5, lambda: Call("chaos.nap", "long", (dice.uniform(0.1, 0.5),))),
-        (7, lambda: Call("chaos.again", "retry", (dice.randint(1, 2), dice.choice((0.0, 0.5, 4.0))))),
-        (7, lambda: Call("chaos.noop", "delayed", (), dice.uniform(0.5, 6.0))),
+        (7, lambda: Call("chaos.again", "retry", (dice.randint(1, 2), dice.choice((0.0, 0.5, 3.2))))),
+        (7, lambda: Call("chaos.noop", "delayed", (), dice.uniform(0.5, 4.5))),
     ]
     if early:
         kinds.append((5, lambda: Call("chaos.early", EARLY, (dice.uniform(0.001, 0.05),))))
