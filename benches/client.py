@@ -1,7 +1,7 @@
 """The measuring side of one scenario, in a process of its own: `python -m benches.client MODULE MEASURE PARAMETERS`.
 
 PARAMETERS is a JSON object. Each line it prints is one, too: `{"event": …}` while it works, `{"figures": …}` at the
-end. Checks what comes back: a wrong, missing or repeated result is an error.
+end. Checks what comes back: a wrong or missing result is an error.
 """
 
 from __future__ import annotations
@@ -79,9 +79,8 @@ async def drain(library: Library, count: int, task: str, patience: float, value:
     tell("drained")
     if task == "stamp":
         await _check(library, sent)
-    if (total := tally.total()) != count:
-        raise RuntimeError(f"{count:,} tasks were sent and {total:,} ran")
-    return {"per_second": (count - ran) / max(ended - begun, 1e-6), "seconds": ended - begun}
+    seconds = max(ended - begun, 1e-6)
+    return {"per_second": (count - ran) / seconds, "seconds": seconds, "repeated": tally.total() - count}
 
 
 async def _results(library: Library, sent: list[Any]) -> tuple[float, float]:

@@ -70,7 +70,7 @@ def scenario_table(scenario: Scenario, peers: Peers) -> Table:
 
 def number(value: float) -> str:
     """With three or four digits that mean something."""
-    if value >= 100:
+    if value >= 100 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 

@@ -15,6 +15,8 @@ from benches.library import BULK, PATIENCE
 queue = Queue.from_url(os.environ["BENCH_BROKER"])
 #: Its way to keep no result.
 OPTIONS: dict[str, dict[str, Any]] = {"count": {"ttl": -1}}
+#: Without another try, a task is lost when a worker that starts takes it for a forgotten one.
+RETRIES = 3
 
 
 async def noop(_context: Any) -> None: ...
@@ -62,7 +64,7 @@ class SaqLibrary:
 
     async def send(self, task: str, *args: Any) -> Any:
         arguments = {"value": args[0]} if args else {}
-        return await queue.enqueue(task, **arguments, **OPTIONS.get(task, {}))
+        return await queue.enqueue(task, retries=RETRIES, **arguments, **OPTIONS.get(task, {}))
 
     async def send_many(self, task: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         found: list[Any] = []

@@ -66,6 +66,7 @@ SAQ = Peer(
         "pool": "2 processes of 10 coroutines (its default)",
         "acks": "late",
         "results": "stored, announced",
+        "retries": "3 (a worker that starts may abort tasks that run; by default they are lost then)",
     },
     environment="redis5",
     slots=20,

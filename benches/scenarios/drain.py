@@ -81,6 +81,7 @@ def _costs(bench: Bench, usage: Usage, cpu: float, tasks: float) -> dict[str, fl
 
 _RATE = Metric("per_second", "drained", "tasks/s", more=True)
 _TASKS = Metric("count", "tasks", "", more=True)
+_REPEATED = Metric("repeated", "run twice", "", more=False)
 _COSTS = (
     Metric("worker_cpu", "worker's CPU", "µs", more=False),
     Metric("redis_cpu", "Redis's CPU", "µs", more=False),
@@ -92,7 +93,7 @@ _COSTS = (
 WITH_RESULTS = Scenario(
     name="drain",
     title="drain with results: first task's start to last result available, every result checked",
-    metrics=(_RATE, _TASKS),
+    metrics=(_RATE, _TASKS, _REPEATED),
 )
 COST = Scenario(
     name="cost",
@@ -102,7 +103,7 @@ COST = Scenario(
 WITHOUT_RESULTS = Scenario(
     name="drain-no-results",
     title="drain without results: first to last task run",
-    metrics=(_RATE, _TASKS),
+    metrics=(_RATE, _TASKS, _REPEATED),
 )
 COST_WITHOUT_RESULTS = Scenario(
     name="cost-no-results",
