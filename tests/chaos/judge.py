@@ -28,6 +28,8 @@ from chaos.ledger import (
 from chaos.schedule import (
     BLACKHOLE,
     CELERY,
+    CUT,
+    FILE_HELD,
     KILL_CHILD,
     KILL_MAIN,
     KILL_SERVER,
@@ -40,6 +42,8 @@ from chaos.schedule import (
 
 SECOND = 1_000_000_000
 SENT_TWICE = "sent twice"
+#: Of several faults that can explain a repeat the surest does: a death, then a silence of the holder's own.
+_RANK = {STOP_MAIN: 1, BLACKHOLE: 2, REFUSE: 2, CUT: 2, KILL_SERVER: 3, FILE_HELD: 3}
 #: Of a worker between two attempts to reach its broker (seconds).
 LONGEST_PAUSE = 5.0
 
@@ -365,8 +369,7 @@ class Judge:
             for strike in self._strikes.within(since if start is again else start.at, again.at):
                 if strike.begin <= settled and self._takes(strike, start):
                     found.append((strike, start))
-        # What met the holder alone says more than what met everybody.
-        return min(found, key=lambda pair: (pair[0].kind in OUTAGES, pair[1] is again), default=None)
+        return min(found, key=lambda pair: (_RANK.get(pair[0].kind, 0), pair[1] is again), default=None)
 
     def _settled(self, life: Life, start: Entry) -> int:
         """The moment by which the outcome of a run must have reached the broker; later faults cannot undo it."""

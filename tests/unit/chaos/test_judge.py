@@ -185,6 +185,13 @@ def test_an_outcome_that_could_not_be_delivered_until_its_worker_died_is_repeate
     assert only_cause(judged(*again, strikes=faults)) == schedule.KILL_MAIN
 
 
+def test_a_death_in_the_middle_of_a_silence_is_the_reason() -> None:
+    faults = (strike(schedule.BLACKHOLE, "w1", 1.5, 6), strike(schedule.KILL_MAIN, "w1-1", 5))
+    verdict = judged(*TWICE, strikes=faults)
+    assert only_cause(verdict) == schedule.KILL_MAIN
+    assert verdict.repeats[0].back_after == 7
+
+
 def test_a_publish_that_the_network_broke_may_arrive_twice() -> None:
     again = [*run(1, 2, "w1-1", A), *run(3, 4, "w2-1", B)]
     assert only_cause(judged(*again, strikes=(strike(schedule.CUT, "p1", 0.05),))) == SENT_TWICE
