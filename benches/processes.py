@@ -48,6 +48,8 @@ def stop(process: subprocess.Popen[bytes], within: float) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
     process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def members(leader: int) -> set[int]:

@@ -30,7 +30,7 @@ def footprint(bench: Bench) -> Figures:
     with bench.worker() as pids:
         bench.wait_count(1, 60)
         start_up = time.monotonic() - begun
-        time.sleep(SETTLE)
+        time.sleep(min(SETTLE, bench.run.seconds))
         cpu, begun = cpu_seconds_alive(pids), time.monotonic()
         time.sleep(min(WATCH, bench.run.seconds * 5))
         idle = (cpu_seconds_alive(pids) - cpu) / (time.monotonic() - begun)

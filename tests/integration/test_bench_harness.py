@@ -1,0 +1,91 @@
+"""The benchmark harness from end to end: Umbel alone, on its SQLite file, with intervals of a moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from benches import results
+from benches.peers import PEERS
+from benches.run import main
+from benches.scenarios import MEASUREMENTS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers and clients are processes in folders of their own."""
+    path = os.pathsep.join([str(ROOT / "python"), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+
+
+def run_bench(output: Path, *scenarios: str) -> int:
+    return main(
+        ["--peers", "umbel-sqlite", "--rounds", "1", "--seconds", "0.05", "--most", "200", "--plots", "none",
+         "--output", str(output), "--scenarios", *scenarios]
+    )  # fmt: skip
+
+
+def test_figures_of_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "figures.json"
+    wanted = [name for name in MEASUREMENTS if name not in ("distance", "compute")]
+    status = run_bench(output, *wanted)
+    shown = capsys.readouterr().out
+    assert status == 0, shown
+    found = results.read(output)
+    assert not found.failures
+    scenarios = {scenario.name: scenario for name in wanted for scenario in MEASUREMENTS[name].scenarios}
+    assert found.figures.keys() == scenarios.keys()
+    for name, scenario in scenarios.items():
+        figures = found.figures[name]["umbel-sqlite"]
+        assert scenario.headline.key in figures
+        assert all(len(values) == 1 for values in figures.values())
+    assert found.figures["drain"]["umbel-sqlite"]["count"] == [200]
+    assert found.figures["drain"]["umbel-sqlite"]["repeated"] == [0]
+    assert found.figures["round-trip"]["umbel-sqlite"]["p50"][0] > 0
+    assert found.figures["footprint"]["umbel-sqlite"]["memory"][0] > 5
+    assert "synchronous=FULL" in shown
+    assert "SQLite: round trip p50" in shown
+
+
+def test_a_failure_of_ours_is_shown_with_its_log_and_in_the_exit_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Before the project's own folder on the path there is a umbel that cannot be imported by a client.
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "umbel.py").write_text("__version__ = '0'\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'broken'}{os.pathsep}{os.environ['PYTHONPATH']}")
+    assert run_bench(tmp_path / "figures.json", "publish") == 1
+    shown = capsys.readouterr().out
+    assert "umbel-sqlite failed at publish" in shown
+    assert "cannot import name 'AsyncResult'" in shown
+    assert json.loads((tmp_path / "figures.json").read_text())["failures"][0]["peer"] == "umbel-sqlite"
+
+
+def test_a_peer_that_is_not_installed_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # The interpreter of the tests has no environment beside it that holds ARQ.
+    status = main(
+        ["--peers", "arq", "--rounds", "1", "--scenarios", "publish", "--plots", "none",
+         "--output", str(tmp_path / "figures.json")]
+    )  # fmt: skip
+    assert status == 0
+    assert "not installed" in capsys.readouterr().out
+
+
+def test_help_names_every_peer_and_scenario() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benches.run", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    # Names are broken at their hyphens.
+    shown = "".join(done.stdout.split())
+    assert [name for name in (*PEERS, *MEASUREMENTS) if name not in shown] == []
