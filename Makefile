@@ -13,7 +13,7 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 export CARGO_TERM_COLOR ?= auto
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help quickstart test test-rust test-python lint fmt bench microbench services services-stop wheel develop clean
+.PHONY: help quickstart test test-rust test-python lint fmt bench microbench simulate services services-stop wheel develop clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ fmt: $(VENV)/.ready ## Format the code
 	$(BIN)/ruff format python tests examples benches
 	$(BIN)/ruff check --fix --quiet python tests examples benches || true
 
+simulate: ## Run seeded histories of engines in trouble (SIM_ARGS="--histories 100000 --seed 1", "--replay 7")
+	cargo run --release --quiet -p umbel-testkit --bin simulate -- $(SIM_ARGS)
+
 microbench: ## Measure the Rust codecs, engine and child link (MICROBENCH_ARGS="task_headers ...")
 	cargo bench --quiet -p umbel-protocol --bench codec -- $(MICROBENCH_ARGS)
 	cargo bench --quiet -p umbel-broker --bench redis -- $(MICROBENCH_ARGS)
@@ -56,6 +59,10 @@ microbench: ## Measure the Rust codecs, engine and child link (MICROBENCH_ARGS="
 bench: bench-tools ## Measure Umbel beside other task queues (BENCH_ARGS="--quick", BENCH_ARGS="--help")
 	cargo build --release --locked --quiet -p umbel-broker --example delaying_proxy
 	$(BENCH) benches.run --proxy $${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/examples/delaying_proxy $(BENCH_ARGS)
+
+profile: bench-tools ## Draw flame graphs of a worker under load (PROFILE_ARGS="--help")
+	cargo build --release --locked --quiet -p umbel-python
+	$(BENCH) benches.profile --extension $${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/lib_native.so $(PROFILE_ARGS)
 
 .PHONY: bench-tools
 bench-tools: $(BENCH_VENV)/.ready $(BENCH_VENV)-redis5/.ready $(VENV)/.installed-release services-install

@@ -12,7 +12,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,12 +89,15 @@ class Bench:
         return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **own, **more}
 
     @contextlib.contextmanager
-    def worker(self, waiting: bool = False, through: int | None = None, **environment: str) -> Iterator[list[int]]:
+    def worker(
+        self, waiting: bool = False, through: int | None = None, path: Sequence[str] = (), **environment: str
+    ) -> Iterator[list[int]]:
         """The peer's worker; yields the pids of its main processes.
 
         Args:
             waiting: With slots for tasks that wait.
             through: Port of a proxy between it and Redis.
+            path: Folders in which its modules are looked for first.
             environment: More of it.
         """
         broker = self.broker
@@ -113,6 +116,7 @@ class Bench:
         }
         arguments = [part.format(**words) for part in command]
         whole = self.environment(BENCH_SHARE=words["share"], **environment) | {"BENCH_BROKER": broker}
+        whole["PYTHONPATH"] = os.pathsep.join([*path, whole["PYTHONPATH"]])
         with contextlib.ExitStack() as stack:
             log = stack.enter_context(open(self.folder / "worker.log", "ab"))
             pids = []
