@@ -24,7 +24,7 @@ def draw(results: Results, path: Path) -> None:
     scenarios = [scenario for name, scenario in SCENARIOS.items() if name in summaries]
     rows = max(1, math.ceil(len(scenarios) / _COLUMNS))
     figure = Figure(figsize=(6.2 * _COLUMNS, 4.2 * rows), layout="constrained")
-    axes = figure.subplots(rows, _COLUMNS, squeeze=False).flat
+    axes = list(figure.subplots(rows, _COLUMNS, squeeze=False).flat)
     for axis in axes:
         axis.set_axis_off()
     for axis, scenario in zip(axes, scenarios, strict=False):
@@ -47,7 +47,6 @@ def _chart(axis: Any, scenario: Scenario, peers: Any) -> None:
     )  # fmt: skip
     if middles and min(middles) > 0 and max(middles) / min(middles) > _LINEAR_UP_TO:
         axis.set_xscale("log")
-    title = scenario.title.partition(": ")[0]
-    axis.set_title(title if len(title) < 60 else scenario.name, fontsize=10)
+    axis.set_title(scenario.label, fontsize=10)
     axis.set_xlabel(f"{metric.title}, {metric.unit} ({'more' if metric.more else 'less'} is better)", fontsize=8)
     axis.tick_params(labelsize=8)

@@ -29,7 +29,7 @@ def start(
 
 
 @contextlib.contextmanager
-def running(process: subprocess.Popen[bytes], within: float = 15.0) -> Iterator[subprocess.Popen[bytes]]:
+def running(process: subprocess.Popen[bytes], within: float = 5.0) -> Iterator[subprocess.Popen[bytes]]:
     """Ends the process and all its descendants afterwards."""
     try:
         yield process

@@ -26,7 +26,7 @@ from benches.peers import PEERS, Peer
 from benches.redis_server import private_redis
 from benches.results import Results
 from benches.scenarios import MEASUREMENTS, Measurement
-from benches.scenarios.distance import DISTANCES, check
+from benches.scenarios.distance import DISTANCES, describe
 
 #: Of a run that is to be over in a minute.
 _QUICK_PEERS = ["umbel-prefork", "umbel-threads", "celery-prefork"]
@@ -37,7 +37,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benches.run", description="Umbel beside other task queues")
     parser.add_argument("--rounds", type=int, help="how often each figure is taken (3)")
-    parser.add_argument("--seconds", type=float, help="how long each measured interval lasts (2.0)")
+    parser.add_argument(
+        "--seconds", type=float, help="how long a drain lasts; publishing and round trips half as long (2.0)"
+    )
     parser.add_argument("--most", type=int, default=200_000, help="most tasks of one measurement")
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), metavar="PEER", help=", ".join(PEERS))
     parser.add_argument(
@@ -64,12 +66,11 @@ def steps(
     """What is measured, in order: in each round every measurement, and in each measurement every peer."""
     for number in range(rounds):
         for measurement in measurements:
-            if number == 0 or measurement.every_round:
-                # Each round begins with another peer, so that none always follows the same one.
-                turn = number % max(1, len(peers))
-                for peer in (*peers[turn:], *peers[:turn]):
-                    if measurement.wants(peer):
-                        yield number, measurement, peer
+            # Each round begins with another peer, so that none always follows the same one.
+            turn = number % max(1, len(peers))
+            for peer in (*peers[turn:], *peers[:turn]):
+                if measurement.due(number, peer):
+                    yield number, measurement, peer
 
 
 def measure(run: Run, measurement: Measurement, peer: Peer, results: Results) -> None:
@@ -112,7 +113,7 @@ def circumstances(run: Run, options: argparse.Namespace) -> dict[str, Any]:
             "save": "off",
         }
     if run.distance_proxy is not None:
-        found["proxy"] = {f"at {distance} ms": check(run.distance_proxy, distance) for distance in DISTANCES}
+        found["proxy"] = {f"at {distance} ms": describe(run.distance_proxy, distance) for distance in DISTANCES}
     return found
 
 

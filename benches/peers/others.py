@@ -75,7 +75,7 @@ CAULI = Peer(
     name="cauli",
     module="cauli_app",
     distributions=("cauli", "redis"),
-    worker=("{bin}/cauli-worker", "-A", "{app}:app", "-c", "{slots}", "--log-level", "warn"),
+    worker=("{bin}/cauli-worker", "-A", "{app}:app", "-c", "{slots}", "--python", "{python}", "--log-level", "warn"),
     settings={
         "pool": "-c 2: threads; children for tasks that compute",
         "acks": "late, on streams",

@@ -16,13 +16,14 @@ from benches.bench import Bench
 from benches.failure import PeerFailed
 from benches.processes import running, start
 from benches.scenarios.drain import drain
-from benches.scenarios.scenario import Figures, Measurement, Metric, Scenario
+from benches.scenarios.scenario import OURS, Figures, Measurement, Metric, Scenario
 
 #: Milliseconds of a round trip to the broker.
 DISTANCES = (0, 1, 5)
 
 DISTANCE = Scenario(
     name="distance",
+    label="drain at 5 ms from the broker",
     title="drain with results, the broker a round trip of 0, 1 and 5 ms away from the worker",
     metrics=(
         Metric("share_5", "5 ms : 0 ms", "%", more=True),
@@ -57,12 +58,13 @@ def proxy(bench: Bench, milliseconds: float) -> Iterator[int]:
             yield int(process.stdout.readline())
 
 
-def check(program: Path, milliseconds: float) -> dict[str, float]:
+def describe(program: Path, milliseconds: float) -> str:
     """What the proxy itself can do at a distance. Raises OSError, ValueError, subprocess.SubprocessError."""
     command = [str(program), "--check", "--round-trip-ms", str(milliseconds)]
     done = subprocess.run(command, capture_output=True, timeout=60, check=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    found = json.loads(done.stdout)
+    rates = f"{found['megabytes_per_second']:,.0f} MB/s, {found['pieces_per_second']:,.0f} pieces/s"
+    return f"round trip {found['round_trip_ms']:.2f} ms, {rates} through it and back"
 
 
-FAR = Measurement(name="distance", scenarios=(DISTANCE,), measure=distance, wants=lambda peer: peer.far)
+FAR = Measurement(name="distance", scenarios=(DISTANCE,), measure=distance, rounds=OURS, wants=lambda peer: peer.far)

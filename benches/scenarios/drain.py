@@ -92,21 +92,25 @@ _COSTS = (
 
 WITH_RESULTS = Scenario(
     name="drain",
+    label="drain with results",
     title="drain with results: first task's start to last result available, every result checked",
     metrics=(_RATE, _TASKS, _REPEATED),
 )
 COST = Scenario(
     name="cost",
+    label="CPU of a task, results kept",
     title="what a task of that drain costs (commands: those inside of scripts are counted too)",
     metrics=_COSTS,
 )
 WITHOUT_RESULTS = Scenario(
     name="drain-no-results",
+    label="drain without results",
     title="drain without results: first to last task run",
     metrics=(_RATE, _TASKS, _REPEATED),
 )
 COST_WITHOUT_RESULTS = Scenario(
     name="cost-no-results",
+    label="CPU of a task, no results",
     title="what a task of that drain costs",
     metrics=_COSTS,
 )

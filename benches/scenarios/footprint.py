@@ -6,13 +6,14 @@ import time
 
 from benches.bench import Bench
 from benches.processes import cpu_seconds_alive, pss_bytes
-from benches.scenarios.scenario import Figures, Measurement, Metric, Scenario
+from benches.scenarios.scenario import FIRST, Figures, Measurement, Metric, Scenario
 
 #: Seconds until a worker has come to rest, and over which it is watched then.
 SETTLE, WATCH = 2.0, 10.0
 
 FOOTPRINT = Scenario(
     name="footprint",
+    label="memory of an idle worker",
     title="an idle worker: memory (PSS) and CPU of all its processes; from its command to its first task",
     metrics=(
         Metric("memory", "memory", "MB", more=False),
@@ -38,4 +39,4 @@ def footprint(bench: Bench) -> Figures:
     return {FOOTPRINT.name: {"memory": memory / 1e6, "idle_cpu": idle * 100, "start_up": start_up}}
 
 
-IDLE = Measurement(name="footprint", scenarios=(FOOTPRINT,), measure=footprint, every_round=False)
+IDLE = Measurement(name="footprint", scenarios=(FOOTPRINT,), measure=footprint, rounds=FIRST)

@@ -15,16 +15,19 @@ _TIMES = (
 )
 ROUND_TRIP = Scenario(
     name="round-trip",
+    label="round trip, one at a time",
     title="round trip: from sending a task to its result in hand, one at a time",
     metrics=_TIMES,
 )
 ROUND_TRIP_MANY = Scenario(
     name="round-trip-32",
+    label="round trips, 32 clients",
     title=f"round trip with {CLIENTS} clients at once (threads; coroutines where the library is one of coroutines)",
     metrics=(Metric("per_second", "together", "round trips/s", more=True), *_TIMES),
 )
 START = Scenario(
     name="start",
+    label="start, one at a time",
     title="start: from sending a task to its first line, one at a time",
     metrics=_TIMES,
 )
@@ -32,7 +35,7 @@ START = Scenario(
 
 def latency(bench: Bench) -> Figures:
     """All three on one worker."""
-    seconds = bench.run.seconds
+    seconds = bench.run.moment
     within = seconds + 60
     bench.clear()
     with bench.worker():

@@ -10,7 +10,7 @@ from benches.bench import Bench
 from benches.failure import PeerFailed
 from benches.processes import running, start
 from benches.scenarios.drain import drain
-from benches.scenarios.scenario import Figures, Measurement, Metric, Scenario
+from benches.scenarios.scenario import FIRST, OURS, Figures, Measurement, Metric, Scenario
 
 #: Processes that call the function of the computing tasks, and nothing else.
 BARE = 2
@@ -19,6 +19,7 @@ WAIT = 0.01
 
 COMPUTE = Scenario(
     name="compute",
+    label="tasks of 1 ms of CPU",
     title=f"tasks of 1 ms of CPU, beside {BARE} bare processes that call the function (measured before each)",
     metrics=(
         Metric("share", "of the bare", "%", more=True),
@@ -28,6 +29,7 @@ COMPUTE = Scenario(
 )
 WAITING = Scenario(
     name="wait",
+    label="tasks that wait 10 ms",
     title="tasks that wait 10 ms, each peer with the slots it would be given for that",
     metrics=(
         Metric("per_second", "drained", "tasks/s", more=True),
@@ -69,5 +71,5 @@ def wait(bench: Bench) -> Figures:
     return {WAITING.name: {"per_second": figures["per_second"], "share": share, "slots": slots}}
 
 
-TASK_COMPUTES = Measurement(name="compute", scenarios=(COMPUTE,), measure=compute)
-TASK_WAITS = Measurement(name="wait", scenarios=(WAITING,), measure=wait, every_round=False)
+TASK_COMPUTES = Measurement(name="compute", scenarios=(COMPUTE,), measure=compute, rounds=OURS)
+TASK_WAITS = Measurement(name="wait", scenarios=(WAITING,), measure=wait, rounds=FIRST)

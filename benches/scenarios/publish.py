@@ -9,11 +9,13 @@ _RATE = Metric("per_second", "published", "messages/s", more=True)
 
 ONE_BY_ONE = Scenario(
     name="publish",
+    label="publish one by one",
     title="publish one by one: one thread, each message confirmed before the next",
     metrics=(_RATE,),
 )
 BULK = Scenario(
     name="bulk",
+    label="publish in bulk",
     title="publish in bulk: by the thousand, with what the library offers for that",
     metrics=(_RATE,),
 )
@@ -21,7 +23,7 @@ BULK = Scenario(
 
 def publish(bench: Bench) -> Figures:
     """One by one, then in bulk."""
-    seconds = bench.run.seconds
+    seconds = bench.run.moment
     within = seconds + 60
     one_by_one = bench.measure("publish", within, seconds=seconds, most=bench.run.most)
     bench.clear()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from benches.bench import Bench
 from benches.peers import Peer
 
+EVERY, OURS, FIRST = "every", "ours", "first"
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -31,6 +33,9 @@ class Scenario:
     """A table: one kind of figures. The first metric is the one that is compared, and drawn."""
 
     name: str
+    #: For charts and lists.
+    label: str
+    #: For tables: what exactly is measured.
     title: str
     metrics: tuple[Metric, ...]
 
@@ -52,12 +57,17 @@ class Measurement:
         name: For the command line.
         scenarios: What it yields figures for.
         measure: Takes them. Raises PeerFailed.
-        every_round: False: once is enough.
+        rounds: EVERY; OURS: rivals are measured in the first only; FIRST: everyone is.
         wants: Whether a peer is measured.
     """
 
     name: str
     scenarios: tuple[Scenario, ...]
     measure: Callable[[Bench], Figures]
-    every_round: bool = True
+    rounds: str = EVERY
     wants: Callable[[Peer], bool] = lambda peer: True
+
+    def due(self, number: int, peer: Peer) -> bool:
+        """Whether a peer is measured in the round of this number (from 0)."""
+        again = self.rounds == EVERY or (self.rounds == OURS and peer.ours)
+        return self.wants(peer) and (number == 0 or again)

@@ -24,6 +24,9 @@ def test_rounds_alternate_and_begin_with_another_peer() -> None:
 
 def test_some_measurements_are_taken_once_and_some_of_some_peers() -> None:
     taken = list(steps(ALL, list(MEASUREMENTS.values()), rounds=3))
+    computing = [(number, peer.name) for number, measurement, peer in taken if measurement.name == "compute"]
+    assert [number for number, name in computing if name == "umbel-sqlite"] == [0, 1, 2]
+    assert [number for number, name in computing if name == "rq"] == [0]
     idle = [number for number, measurement, _ in taken if measurement.name == "footprint"]
     assert idle == [0] * len(ALL)
     far = {peer.name for _, measurement, peer in taken if measurement.name == "distance"}
