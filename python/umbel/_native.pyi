@@ -103,12 +103,23 @@ class Client:
 
     @property
     def result_url(self) -> str | None: ...
-    def publish(self, messages: Sequence[MessageDict], timeout: float | None = None) -> None:
+    def publish(
+        self, messages: Sequence[MessageDict], timeout: float | None = None, patience: float | None = None
+    ) -> None:
         """Sends all, in order, and returns when confirmed. Calls of many threads share round trips. Reconnects and
-        repeats until `timeout` (None: the option `publish_timeout`), then raises the last error: any of the messages
-        may have been sent by then."""
+        repeats until `timeout` (None: the option `publish_timeout`), or until an error that comes `patience` or more
+        after the first (None: that does not matter, 0: one try). Then raises the last error: any of the messages may
+        have been sent by then."""
 
-    def bind(self, queue: str, exchange: str, routing_key: str, kind: Literal["direct", "topic", "fanout"]) -> None: ...
+    def bind(
+        self,
+        queue: str,
+        exchange: str,
+        routing_key: str,
+        kind: Literal["direct", "topic", "fanout"],
+        timeout: float | None = None,
+        patience: float | None = None,
+    ) -> None: ...
     def store_result(self, task_id: str, state: str, record: bytes, expires: float | None) -> None: ...
     def read_results(self, task_ids: Sequence[str], /) -> list[bytes | None]: ...
     def forget_results(self, task_ids: Sequence[str], /) -> int: ...
@@ -134,6 +145,9 @@ class Client:
     def dead_letter(self, id: str, /) -> DeadLetterDict | None: ...
     def dead_replay(self, ids: Sequence[str], /) -> int: ...
     def dead_purge(self, ids: Sequence[str] | None, /) -> int: ...
+    def advice(self) -> list[str]:
+        """What is wrong with the way the broker's server is set up, for people; empty as a rule."""
+
     def ping(self) -> None:
         """Raises what `publish` would raise if the broker cannot be reached."""
 
@@ -219,6 +233,18 @@ class Job:
     def id(self) -> str: ...
     @property
     def task(self) -> str: ...
+    @property
+    def group(self) -> str | None:
+        """Header `group`; of protocol 1, `taskset` as well."""
+
+    @property
+    def parent_id(self) -> str | None: ...
+    @property
+    def retries(self) -> int: ...
+    @property
+    def ignore_result(self) -> bool | None:
+        """None: the task's own setting decides."""
+
     @property
     def headers(self) -> dict[str, Any]:
         """As protocol 2 has them, also for a message of protocol 1 (made of its body then). The same dict each

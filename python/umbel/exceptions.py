@@ -450,7 +450,7 @@ def from_native(error: Exception) -> Exception:
     """The public error for one raised by the extension; anything else comes back unchanged."""
     if isinstance(error, _native.ConfigError):
         return ImproperlyConfigured(str(error))
-    if isinstance(error, (_native.MalformedError, _native.ProtocolError)):
+    if isinstance(error, _native.MalformedError):
         return DecodeError(str(error))
     if isinstance(error, _native.NativeError):
         return OperationalError(str(error))

@@ -7,7 +7,7 @@ task's outcome.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from umbel import _current, _native
 from umbel.app.building import MessageBuilder, Prepared, written
@@ -32,6 +32,27 @@ _UNBOUNDED = 1e9
 _BATCH = 1000
 
 
+class _Bounds(NamedTuple):
+    """How long a publish may take, seconds."""
+
+    #: In all.
+    timeout: float
+    #: From its first error to the one it ends with; None: that does not matter.
+    patience: float | None
+
+    @classmethod
+    def of_policy(cls, policy: Mapping[str, Any], attempt_timeout: float) -> _Bounds:
+        """As long as its attempts may take, each of them `attempt_timeout`, and the pauses between them. Where
+        attempts fail at once, the pauses alone."""
+        attempts = policy.get("max_retries", 3)
+        if attempts is None:
+            return cls(_UNBOUNDED, None)
+        start, step = float(policy.get("interval_start", 0)), float(policy.get("interval_step", 0.2))
+        longest = float(policy.get("interval_max", 1))
+        pauses = sum(min(start + step * attempt, longest) for attempt in range(int(attempts)))
+        return cls(attempt_timeout * (int(attempts) + 1) + pauses, pauses)
+
+
 class Sender:
     """Of one application. Thread-safe."""
 
@@ -41,7 +62,7 @@ class Sender:
         self._builder = MessageBuilder(app)
         self.prepare = self._builder.prepare
         self._version = -1
-        self._timeout = self._timeout_once = 0.0
+        self._default_bounds = _Bounds(0, 0)
         #: Exchange to the number of queues there were when it was bound.
         self._bound: dict[str, int] = {}
 
@@ -50,11 +71,12 @@ class Sender:
         conf = self._conf
         conf.load()
         self._version = conf.version
-        self._timeout_once = float(conf.broker_connection_timeout or 4)
-        self._timeout = self._timeout_once
-        if conf.task_publish_retry:
-            self._timeout = _timeout(conf.task_publish_retry_policy, self._timeout_once)
+        self._default_bounds = self._bounds(conf.task_publish_retry, conf.task_publish_retry_policy)
         self._bound = {}
+
+    def _bounds(self, retry: bool, policy: Mapping[str, Any]) -> _Bounds:
+        attempt = float(self._conf.broker_connection_timeout or 4)
+        return _Bounds.of_policy(policy, attempt) if retry else _Bounds(attempt, 0)
 
     @property
     def queues(self) -> Queues:
@@ -127,15 +149,15 @@ class Sender:
         """Publishes messages in order. Raises OperationalError when the broker cannot be reached in time."""
         if self._version != self._conf.version:
             self._refresh()
-        timeout = self._timeout
+        bounds = self._default_bounds
         if retry is not None or policy:
             conf = self._conf
             again = conf.task_publish_retry if retry is None else retry
             merged = {**conf.task_publish_retry_policy, **(policy or {})}
-            timeout = _timeout(merged, self._timeout_once) if again else self._timeout_once
-        self.bind(batch)
+            bounds = self._bounds(again, merged)
         try:
-            self._app.client.publish([prepared.message for prepared in batch], timeout)
+            self.bind(batch, bounds)
+            self._app.client.publish([prepared.message for prepared in batch], *bounds)
         except _native.NativeError as error:
             raise from_native(error) from error
         if after_task_publish.receivers:
@@ -154,28 +176,20 @@ class Sender:
                 routing_key=prepared.message["routing_key"],
             )
 
-    def bind(self, batch: Sequence[Prepared]) -> None:
-        """Makes sure that messages for named exchanges reach their queues: unbound ones would be dropped silently."""
+    def bind(self, batch: Sequence[Prepared], bounds: _Bounds | None = None) -> None:
+        """Makes sure that messages for named exchanges reach their queues: unbound ones would be dropped silently.
+
+        Raises NativeError when that cannot be told to the broker.
+        """
         for prepared in batch:
             exchange = prepared.message["exchange"]
             if exchange and self._bound.get(exchange) != len(self.queues):
-                self._bind(exchange)
+                self._bind(exchange, bounds or self._default_bounds)
 
-    def _bind(self, exchange: str) -> None:
+    def _bind(self, exchange: str, bounds: _Bounds) -> None:
         queues = list(self.queues.values())
         for queue in queues:
             if queue.exchange_name == exchange:
                 kind: Any = queue.exchange_type
-                self._app.client.bind(queue.name, exchange, queue.routing_key, kind)
+                self._app.client.bind(queue.name, exchange, queue.routing_key, kind, *bounds)
         self._bound[exchange] = len(queues)
-
-
-def _timeout(policy: Mapping[str, Any], attempt_timeout: float) -> float:
-    """How long a publish may take in all: the attempts, and the pauses between them (seconds)."""
-    attempts = policy.get("max_retries", 3)
-    if attempts is None:
-        return _UNBOUNDED
-    start, step = float(policy.get("interval_start", 0)), float(policy.get("interval_step", 0.2))
-    longest = float(policy.get("interval_max", 1))
-    pauses = sum(min(start + step * attempt, longest) for attempt in range(int(attempts)))
-    return attempt_timeout * (int(attempts) + 1) + pauses

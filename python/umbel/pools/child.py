@@ -30,7 +30,6 @@ class JobLoop:
     Args:
         max_tasks: Retire after so many finished tasks.
         max_memory: Retire once the process holds more than this after a task (KiB).
-        after_task: Called after each task.
     """
 
     def __init__(
@@ -40,14 +39,14 @@ class JobLoop:
         max_tasks: int | None = None,
         max_memory: int | None = None,
         memory: Callable[[], int] = resident_kib,
-        after_task: Callable[[], None] = lambda: None,
     ) -> None:
         self._tracer = tracer
         self._link = link
         self._max_tasks = max_tasks
         self._max_memory = max_memory
         self._memory = memory
-        self._after_task = after_task
+        #: Called after each task.
+        self.after_task: Callable[[], None] = _nothing
         self._retired = False
         self.finished = 0
         #: Id of the job that runs now.
@@ -60,7 +59,7 @@ class JobLoop:
         """
         while (job := self._link.next()) is not None:
             self._run_one(job)
-            self._after_task()
+            self.after_task()
             self.finished += 1
             if not self._retired and (why := self._limit_reached()):
                 logger.info("Child is replaced: %s", why)
@@ -90,3 +89,7 @@ class JobLoop:
         if self._max_memory is not None and (held := self._memory()) > self._max_memory:
             return f"it holds {held} KiB, the limit is {self._max_memory} KiB"
         return None
+
+
+def _nothing() -> None:
+    pass

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -169,6 +169,9 @@ class PreforkPool(Pool):
             if reaped:
                 del self._own[pid]
                 self._exited(number, pid, status)
+        if self._source.path is not None:
+            # This process is the worker's alone; what it has adopted are processes that tasks left behind.
+            reap_adopted({self._zygote_pid, *self._own, *self._forked})
 
     def _announce(self, number: int, pid: int) -> None:
         ours = self._starting.pop(number, None)
@@ -347,6 +350,15 @@ class PreforkPool(Pool):
                     for message, _descriptor in self._channel.receive():
                         if message["event"] == "exited":
                             self._exited(message["child"], message["pid"], message["status"])
+
+
+def reap_adopted(known: Collection[int]) -> None:
+    """Reaps children that have ended, except those `known`, for whom somebody asks by their pid."""
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if ended.si_pid in known:
+                return
+            os.waitpid(ended.si_pid, 0)
 
 
 def interpreter() -> list[str]:

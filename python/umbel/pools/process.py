@@ -20,6 +20,7 @@ from umbel.execution.tracer import Tracer
 from umbel.pools.base import LogOptions, PoolOptions
 from umbel.pools.child import LEAVE, JobLoop
 from umbel.pools.lifeline import tie_to
+from umbel.pools.surroundings import Surroundings, own_streams
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
@@ -37,7 +38,7 @@ def run_child(app: Umbel, number: int, link_fd: int, lifeline_fd: int, options: 
     _name_process(number, options.request.hostname)
     _reset_signals()
     _reseed()
-    _own_streams()
+    own_streams()
     signals.worker_process_init.send(sender=app)
     link = ChildLink(link_fd)
     loop = JobLoop(
@@ -45,9 +46,9 @@ def run_child(app: Umbel, number: int, link_fd: int, lifeline_fd: int, options: 
         link,
         max_tasks=options.max_tasks_per_child,
         max_memory=options.max_memory_per_child,
-        after_task=_own_streams,
     )
     signal.signal(signal.SIGUSR1, loop.on_soft_limit)
+    loop.after_task = Surroundings().restore
     with contextlib.suppress(*LEAVE):
         loop.run()
     signals.worker_process_shutdown.send(sender=app, pid=os.getpid(), exitcode=0)
@@ -105,16 +106,6 @@ def ignore_terminal() -> None:
     """In a process group of its own a process would be stopped when it reads from its terminal, or writes to some."""
     signal.signal(signal.SIGTTIN, signal.SIG_IGN)
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-
-
-def _own_streams() -> None:
-    """Gives tasks streams that they may close: log handlers keep the real ones, the next task gets new ones."""
-    for name in ("stdout", "stderr"):
-        stream, real = getattr(sys, name), getattr(sys, f"__{name}__")
-        if real is not None and (stream is real or stream is None or getattr(stream, "closed", False)):
-            with contextlib.suppress(OSError, ValueError):
-                own = os.fdopen(os.dup(real.fileno()), "w", 1, real.encoding, real.errors)
-                setattr(sys, name, own)
 
 
 def _reseed() -> None:

@@ -85,6 +85,11 @@ class InProcessPool(Pool):
             logger.warning("A task asked the worker to stop: %r", error)
             assert self._supervisor is not None
             self._supervisor.ask_stop(cold=isinstance(error, WorkerTerminate))
+        except BaseException:
+            # Better no worker, which somebody notices, than one with a slot less each time.
+            logger.critical("A thread that runs tasks has failed, and the worker stops", exc_info=True)
+            assert self._supervisor is not None
+            self._supervisor.ask_stop(cold=False)
         finally:
             shared.leave()
 

@@ -235,7 +235,12 @@ class Worker:
         return _run_beside(supervisor, pool, signals)  # type: ignore[arg-type]
 
     def _on_ready(self, description: AppDescription) -> None:
-        _bind_queues(description)
+        client = _client(description)
+        try:
+            _bind_queues(client, description)
+            _pass_on_advice(client)
+        finally:
+            client.close()
         logger.info("%s ready.", self.hostname)
         self.ready.set()
 
@@ -296,17 +301,23 @@ def refuse_root_with_pickle(accept: Sequence[str]) -> None:
         )
 
 
-def _bind_queues(description: AppDescription) -> None:
+def _bind_queues(client: Client, description: AppDescription) -> None:
     """Leads named exchanges to the queues consumed here; without it what is published to them would be lost."""
-    client = _client(description)
     try:
         for queue in description.queues:
             if queue["exchange"]:
                 client.bind(queue["name"], queue["exchange"], queue["routing_key"], queue["kind"])
     except NativeError as error:
         logger.warning("Queues could not be bound to their exchanges: %s", error)
-    finally:
-        client.close()
+
+
+def _pass_on_advice(client: Client) -> None:
+    """Says what is wrong with the way the broker's server is set up."""
+    try:
+        for advice in client.advice():
+            logger.warning("%s", advice)
+    except NativeError as error:
+        logger.debug("The broker does not tell how it is set up: %s", error)
 
 
 def _client(description: AppDescription) -> Client:

@@ -250,4 +250,9 @@ pub trait Admin: Send {
 
     /// Forgets dead letters (`None`: all); says how many.
     fn dead_purge(&mut self, ids: Option<&[String]>) -> Result<u64>;
+
+    /// What is wrong with the way the server is set up, in words that name the setting; empty as a rule.
+    fn advice(&mut self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 }

@@ -22,18 +22,35 @@ pub enum CallError {
 pub struct Call<'a> {
     started: Instant,
     timeout: Option<Duration>,
+    patience: Option<Duration>,
     pulse: Option<&'a mut dyn FnMut() -> bool>,
 }
 
 impl<'a> Call<'a> {
     /// A call that may take `timeout` (`None`: for ever) and cannot be interrupted.
     pub fn new(timeout: Option<Duration>) -> Self {
-        Self { started: Instant::now(), timeout, pulse: None }
+        Self { started: Instant::now(), timeout, patience: None, pulse: None }
     }
 
     /// A call that `pulse` ends by returning false (a signal has arrived, say).
     pub fn interruptible(timeout: Option<Duration>, pulse: &'a mut dyn FnMut() -> bool) -> Self {
         Self { pulse: Some(pulse), ..Self::new(timeout) }
+    }
+
+    /// Has the call fail with the first error that comes `patience` or more after its first one, though its time may
+    /// not be up: zero tries once. `None`: errors that may pass are borne until the deadline.
+    pub fn with_patience(self, patience: Option<Duration>) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// How long it bears errors.
+    pub fn patience(&self) -> Option<Duration> {
+        self.patience
+    }
+
+    /// What is left of its patience when it has met errors since `since`; `None`: all there is.
+    pub fn patience_left(&self, since: Instant) -> Option<Duration> {
+        self.patience.map(|patience| patience.saturating_sub(since.elapsed()))
     }
 
     /// When it began.

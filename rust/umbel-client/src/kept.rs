@@ -1,5 +1,7 @@
 //! A connection that is opened when first needed, kept, and opened anew when it breaks.
 
+use std::time::{Duration, Instant};
+
 use umbel_broker::sync::FairMutex;
 use umbel_broker::{BrokerError, NextStep, Result};
 
@@ -22,13 +24,14 @@ impl<C> Kept<C> {
     }
 
     /// Runs `work` on the connection, and again (after reconnecting if need be) as long as its error says that this
-    /// may help and `call` has time; then the last error. `work` must be harmless when repeated.
+    /// may help and `call` has time and patience; then the last error. `work` must be harmless when repeated.
     pub fn with<T>(
         &self,
         call: &mut Call<'_>,
         mut work: impl FnMut(&mut C) -> Result<T>,
     ) -> std::result::Result<T, CallError> {
         let mut backoff = Backoff::new(self.policy);
+        let mut failing_since = None;
         loop {
             let error = match self.once(call, &mut work)? {
                 Ok(value) => return Ok(value),
@@ -37,8 +40,9 @@ impl<C> Kept<C> {
             if error.next_step() == NextStep::GiveUp {
                 return Err(error.into());
             }
-            let pause = backoff.pause();
-            if call.is_late_by(pause) {
+            let patience = call.patience_left(*failing_since.get_or_insert_with(Instant::now));
+            let pause = backoff.pause().min(patience.unwrap_or(Duration::MAX));
+            if patience == Some(Duration::ZERO) || call.is_late_by(pause) {
                 return Err(error.into());
             }
             log::debug!("{error}; next try in {pause:?}");

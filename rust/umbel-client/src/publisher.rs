@@ -5,12 +5,12 @@
 //! 2. Callers who come meanwhile queue up and sleep. When the leader's own messages are confirmed it names the first
 //!    in the queue its successor, who takes everything queued: many callers share a round trip.
 //! 3. When publishing fails, the batch goes back to the front of the queue; the leader pauses, reconnects and tries
-//!    again until its own deadline, then passes the rest on. Each caller leaves at its own deadline, with the last
-//!    error.
+//!    again until its own deadline, then passes the rest on. Each caller leaves at its own deadline, or when its own
+//!    patience with errors ends, with the last error.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use umbel_broker::sync::{Condvar, Mutex};
 use umbel_broker::{Broker, BrokerError, ExchangeKind, NextStep, Outgoing, Publisher, Result};
@@ -44,6 +44,18 @@ struct Queue {
 struct Parcel {
     ticket: Arc<Ticket>,
     messages: Vec<Outgoing>,
+    /// The caller's; see [`Call::with_patience`].
+    patience: Option<Duration>,
+    /// When sending it failed for the first time.
+    failed_at: Option<Instant>,
+}
+
+impl Parcel {
+    /// Whether its caller is to hear of an error that comes now.
+    fn is_out_of_patience(&mut self, now: Instant) -> bool {
+        let since = *self.failed_at.get_or_insert(now);
+        self.patience.is_some_and(|patience| now.saturating_duration_since(since) >= patience)
+    }
 }
 
 #[derive(Default)]
@@ -93,14 +105,15 @@ impl CombiningPublisher {
     }
 
     /// Publishes `messages`, in order, and returns when the broker has confirmed them. Repeats after failures that
-    /// may pass, until `call`'s deadline; then the last error. After an error any of the messages may have been sent.
+    /// may pass, until `call`'s deadline or the end of its patience; then the last error. After an error any of the messages may have been sent.
     pub fn publish(&self, messages: Vec<Outgoing>, call: &mut Call<'_>) -> std::result::Result<(), CallError> {
         if messages.is_empty() {
             return Ok(());
         }
         let ticket = Arc::new(Ticket::default());
         let mut queue = self.queue.lock();
-        queue.waiting.push_back(Parcel { ticket: Arc::clone(&ticket), messages });
+        let patience = call.patience();
+        queue.waiting.push_back(Parcel { ticket: Arc::clone(&ticket), messages, patience, failed_at: None });
         if !queue.led {
             queue.led = true;
             return self.lead(queue, &ticket, call);
@@ -165,6 +178,7 @@ impl CombiningPublisher {
         ticket: &Arc<Ticket>,
         call: &mut Call<'_>,
     ) -> std::result::Result<(), CallError> {
+        let mut failing_since = None;
         loop {
             let batch = queue.take_batch();
             let connection = queue.connection.take();
@@ -174,7 +188,11 @@ impl CombiningPublisher {
             queue.connection = connection;
             let pause = match failed {
                 None => queue.succeeded(),
-                Some((error, parcels)) => queue.failed(error, parcels),
+                Some((error, parcels)) => {
+                    let left = call.patience_left(*failing_since.get_or_insert_with(Instant::now));
+                    let pause = queue.failed(error, parcels);
+                    left.map_or(pause, |left| pause.min(left))
+                }
             };
             if let Some(outcome) = ticket.outcome() {
                 queue.hand_over();
@@ -302,16 +320,18 @@ impl Queue {
         Duration::ZERO
     }
 
-    /// Puts parcels back where they were; says how long to pause.
+    /// Puts parcels back where they were, except those whose callers have had enough; says how long to pause.
     fn failed(&mut self, error: BrokerError, parcels: Vec<Parcel>) -> Duration {
-        let pause = self.backoff.pause();
+        let (pause, now) = (self.backoff.pause(), Instant::now());
         log::debug!("{error}; next try in {pause:?}");
-        self.last_error = Some(error);
-        for parcel in parcels.into_iter().rev() {
-            if !matches!(*parcel.ticket.turn.lock(), Turn::Gone) {
+        for mut parcel in parcels.into_iter().rev() {
+            if parcel.is_out_of_patience(now) {
+                parcel.ticket.set(Turn::Done(Err(error.clone())));
+            } else if !matches!(*parcel.ticket.turn.lock(), Turn::Gone) {
                 self.waiting.push_front(parcel);
             }
         }
+        self.last_error = Some(error);
         pause
     }
 

@@ -106,6 +106,47 @@ fn what_trying_again_does_not_help_is_an_error_at_once() {
 }
 
 #[test]
+fn who_has_no_patience_hears_of_the_first_error() {
+    let broker = FaultyBroker::new();
+    let publisher = publisher(&broker);
+    for error in [broken(), busy()] {
+        broker.faults.calls.lock().push_back(error.clone());
+        let mut call = Call::new(None).with_patience(Some(Duration::ZERO));
+        assert_eq!(publisher.publish(vec![outgoing("q", "a")], &mut call), Err(CallError::Broker(error)));
+    }
+    assert_eq!(broker.length("q"), 0, "a message that was given up is not sent later");
+    publisher.publish(vec![outgoing("q", "b")], &mut seconds(5.0)).unwrap();
+    assert_eq!(broker.length("q"), 1);
+}
+
+#[test]
+fn patience_ends_long_before_the_deadline() {
+    let broker = FaultyBroker::new();
+    let publisher = publisher(&broker);
+    broker.faults.down.store(true, Ordering::SeqCst);
+    let mut call = Call::new(None).with_patience(Some(Duration::from_millis(30)));
+    assert_eq!(publisher.publish(vec![outgoing("q", "a")], &mut call), Err(CallError::Broker(broken())));
+    assert!(call.started().elapsed() >= Duration::from_millis(30), "it is used up");
+    assert!(broker.faults.opened.load(Ordering::SeqCst) > 2, "and tries go on meanwhile");
+}
+
+#[test]
+fn one_caller_s_patience_is_not_another_s() {
+    let broker = FaultyBroker::new();
+    let publisher = publisher(&broker);
+    broker.faults.down.store(true, Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        let patient = scope.spawn(|| publisher.publish(vec![outgoing("q", "patient")], &mut seconds(20.0)));
+        until("it tries", || broker.faults.opened.load(Ordering::SeqCst) > 0);
+        let mut hasty = Call::new(None).with_patience(Some(Duration::ZERO));
+        assert_eq!(publisher.publish(vec![outgoing("q", "hasty")], &mut hasty), Err(CallError::Broker(broken())));
+        broker.faults.down.store(false, Ordering::SeqCst);
+        assert_eq!(patient.join().unwrap(), Ok(()));
+    });
+    assert_eq!(broker.length("q"), 1);
+}
+
+#[test]
 fn when_time_is_up_the_last_error_comes_out() {
     let broker = FaultyBroker::new();
     let publisher = publisher(&broker);

@@ -83,18 +83,31 @@ impl Client {
     }
 
     /// Sends all, in order, and returns when confirmed.
-    #[pyo3(signature = (messages, timeout = None))]
-    fn publish(&self, messages: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<()> {
+    #[pyo3(signature = (messages, timeout = None, patience = None))]
+    fn publish(&self, messages: &Bound<'_, PyAny>, timeout: Option<f64>, patience: Option<f64>) -> PyResult<()> {
         let batch = message::outgoing(messages)?;
-        let timeout = gil::seconds(timeout)?.or(self.timeout);
+        let (timeout, patience) = (gil::seconds(timeout)?.or(self.timeout), gil::seconds(patience)?);
         let state = self.state()?;
-        gil::call(messages.py(), timeout, |call| state.publisher().publish(batch, call))
+        gil::patient_call(messages.py(), timeout, patience, |call| state.publisher().publish(batch, call))
     }
 
-    fn bind(&self, py: Python<'_>, queue: &str, exchange: &str, routing_key: &str, kind: &str) -> PyResult<()> {
+    #[pyo3(signature = (queue, exchange, routing_key, kind, timeout = None, patience = None))]
+    #[allow(clippy::too_many_arguments)] // They are Python's.
+    fn bind(
+        &self,
+        py: Python<'_>,
+        queue: &str,
+        exchange: &str,
+        routing_key: &str,
+        kind: &str,
+        timeout: Option<f64>,
+        patience: Option<f64>,
+    ) -> PyResult<()> {
         let kind = exchange_kind(kind)?;
         let destination = Destination { exchange: exchange.to_owned(), routing_key: routing_key.to_owned() };
-        self.call(py, |state, call| state.publisher().bind(queue, &destination, kind, call))
+        let (timeout, patience) = (gil::seconds(timeout)?.or(self.timeout), gil::seconds(patience)?);
+        let state = self.state()?;
+        gil::patient_call(py, timeout, patience, |call| state.publisher().bind(queue, &destination, kind, call))
     }
 
     fn store_result(
@@ -198,6 +211,11 @@ impl Client {
     #[pyo3(signature = (ids, /))]
     fn dead_purge(&self, py: Python<'_>, ids: Option<Vec<String>>) -> PyResult<u64> {
         self.call(py, |state, call| state.admin().with(call, |admin| admin.dead_purge(ids.as_deref())))
+    }
+
+    /// What is wrong with the way the broker's server is set up; empty as a rule.
+    fn advice(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.call(py, |state, call| state.admin().with(call, |admin| admin.advice()))
     }
 
     /// Raises what `publish` would raise if the broker cannot be reached.

@@ -18,6 +18,16 @@ pub(crate) fn call<T: Send>(
     timeout: Option<Duration>,
     work: impl FnOnce(&mut Call<'_>) -> Result<T, CallError> + Send,
 ) -> PyResult<T> {
+    patient_call(py, timeout, None, work)
+}
+
+/// [`call`] with an end to the patience with errors; see [`Call::with_patience`].
+pub(crate) fn patient_call<T: Send>(
+    py: Python<'_>,
+    timeout: Option<Duration>,
+    patience: Option<Duration>,
+    work: impl FnOnce(&mut Call<'_>) -> Result<T, CallError> + Send,
+) -> PyResult<T> {
     let mut raised = None;
     let outcome = py.detach(|| {
         let mut pulse = || match check_signals() {
@@ -27,7 +37,7 @@ pub(crate) fn call<T: Send>(
                 false
             }
         };
-        work(&mut Call::interruptible(timeout, &mut pulse))
+        work(&mut Call::interruptible(timeout, &mut pulse).with_patience(patience))
     });
     logs::flush(py);
     match outcome {

@@ -1,14 +1,13 @@
 //! `Job`: one task to run, as its child sees it.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use pyo3::{Bound, intern};
 
-use umbel_protocol::{Limits, Malformed, Message, Protocol, ReadOptions, TaskHeaders, body};
+use umbel_protocol::{Limits, Malformed, Message, Protocol, TaskFacts, body};
 use umbel_worker::engine;
 
 use crate::codec;
@@ -19,30 +18,21 @@ use crate::message;
 #[pyclass(frozen, module = "umbel._native")]
 pub(crate) struct Job {
     pub(crate) inner: engine::Job,
-    facts: OnceLock<Facts>,
     headers: PyOnceLock<Py<PyAny>>,
     body: PyOnceLock<Py<PyBytes>>,
 }
 
-/// What has to be known before anything else is read.
-struct Facts {
-    id: String,
-    task: String,
-    protocol: Protocol,
-    compression: Option<String>,
-}
-
 impl Job {
     pub(crate) fn new(inner: engine::Job) -> Self {
-        Self { inner, facts: OnceLock::new(), headers: PyOnceLock::new(), body: PyOnceLock::new() }
+        Self { inner, headers: PyOnceLock::new(), body: PyOnceLock::new() }
     }
 
     fn message(&self) -> &Message {
         &self.inner.message
     }
 
-    fn facts(&self) -> &Facts {
-        self.facts.get_or_init(|| Facts::of(self.message()))
+    fn facts(&self) -> &TaskFacts {
+        &self.inner.facts
     }
 
     /// The body without compression, unless that takes Python.
@@ -79,21 +69,6 @@ impl Job {
 /// message that unpacks to more is a bomb sooner than a task.
 const MAX_BODY: usize = 1 << 28;
 
-impl Facts {
-    /// A message whose headers cannot be read has empty facts: it never gets here by way of the engine.
-    fn of(message: &Message) -> Self {
-        match TaskHeaders::parse(message, &ReadOptions::default()) {
-            Ok(TaskHeaders { id, task, protocol, compression, .. }) => Self { id, task, protocol, compression },
-            Err(_) => Self {
-                id: message.properties.correlation_id.clone().unwrap_or_default(),
-                task: String::new(),
-                protocol: Protocol::Two,
-                compression: None,
-            },
-        }
-    }
-}
-
 #[pymethods]
 impl Job {
     #[getter]
@@ -104,6 +79,28 @@ impl Job {
     #[getter]
     fn task(&self) -> &str {
         &self.facts().task
+    }
+
+    /// Header `group`; of protocol 1, `taskset` as well.
+    #[getter]
+    fn group(&self) -> Option<&str> {
+        self.facts().group.as_deref()
+    }
+
+    #[getter]
+    fn parent_id(&self) -> Option<&str> {
+        self.facts().parent_id.as_deref()
+    }
+
+    #[getter]
+    fn retries(&self) -> u32 {
+        self.facts().retries
+    }
+
+    /// None: the task's own setting decides.
+    #[getter]
+    fn ignore_result(&self) -> Option<bool> {
+        self.facts().ignore_result
     }
 
     /// As protocol 2 has them; built from the body of a message of protocol 1.

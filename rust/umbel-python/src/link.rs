@@ -14,6 +14,7 @@ use crate::descriptor;
 use crate::errors::NativeError;
 use crate::gil;
 use crate::job::Job;
+use crate::logs;
 use crate::message;
 use crate::runtime::OneProcess;
 
@@ -124,6 +125,7 @@ impl ChildLink {
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         let link = self.link.get()?;
         py.detach(|| link.flush());
+        logs::flush(py);
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use super::keys::Keys;
 use super::link::Link;
 use super::options::RedisOptions;
 use super::wire::{Command, Connection, Pipeline, Protocol, Value};
-use super::{record, scripts};
+use super::{advice, culprit, record, scripts};
 use crate::broker::{Admin, DeadLetter};
 use crate::error::Result;
 
@@ -68,9 +68,10 @@ impl RedisAdmin {
 
 impl Admin for RedisAdmin {
     fn length(&mut self, queue: &str) -> Result<u64> {
-        let mut pipeline = Pipeline::default();
-        self.keys.lists(queue).iter().for_each(|list| pipeline.add(&Command::new("LLEN").arg(list)));
-        sum(self.link.connection()?, &pipeline)
+        let (keys, mut pipeline) = (&self.keys, Pipeline::default());
+        keys.lists(queue).iter().for_each(|list| pipeline.add(&Command::new("LLEN").arg(list)));
+        let connection = self.link.connection()?;
+        sum(connection, &pipeline).map_err(|error| culprit::name(connection, error, || keys.typed([queue].into_iter())))
     }
 
     fn purge(&mut self, queue: &str) -> Result<u64> {
@@ -131,6 +132,11 @@ impl Admin for RedisAdmin {
             count += sum(connection, &Pipeline::of(&Command::new("ZREM").arg(&keys.dead).args(page)))?;
         }
         Ok(count)
+    }
+
+    fn advice(&mut self) -> Result<Vec<String>> {
+        let info = self.link.connection()?.query(&Command::new("INFO"))?;
+        Ok(advice::of(info.as_str().unwrap_or_default()))
     }
 }
 

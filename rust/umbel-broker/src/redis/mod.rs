@@ -14,7 +14,9 @@
 
 mod address;
 mod admin;
+mod advice;
 mod consumer;
+mod culprit;
 mod doorbell;
 mod keys;
 mod known;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use umbel_protocol::{Destination, Message, envelope};
 use uuid::Uuid;
 
+use super::culprit;
 use super::keys::Keys;
 use super::link::Link;
 use super::options::RedisOptions;
 use super::router::Router;
 use super::wire::{Command, Connection, Pipeline, Protocol};
 use crate::broker::{ExchangeKind, Outgoing, Publisher};
-use crate::error::Result;
+use crate::error::{BrokerError, Result};
 
 /// Messages of one `LPUSH`, and bytes of one write: beyond these other clients would wait noticeably for the server.
 const PUSH_MESSAGES: usize = 256;
@@ -34,6 +35,16 @@ impl RedisPublisher {
 
 impl Publisher for RedisPublisher {
     fn publish(&mut self, batch: &[Outgoing]) -> Result<()> {
+        self.push(batch).map_err(|error| self.explain(error, batch))
+    }
+
+    fn bind(&mut self, queue: &str, destination: &Destination, kind: ExchangeKind) -> Result<()> {
+        self.router.bind(self.link.connection()?, queue, destination, kind)
+    }
+}
+
+impl RedisPublisher {
+    fn push(&mut self, batch: &[Outgoing]) -> Result<()> {
         let connection = self.link.connection()?;
         self.router.prepare(connection, batch.iter().map(|outgoing| &outgoing.destination))?;
         let mut pushes = Pushes::new(connection);
@@ -46,8 +57,18 @@ impl Publisher for RedisPublisher {
         pushes.finish()
     }
 
-    fn bind(&mut self, queue: &str, destination: &Destination, kind: ExchangeKind) -> Result<()> {
-        self.router.bind(self.link.connection()?, queue, destination, kind)
+    fn explain(&mut self, error: BrokerError, batch: &[Outgoing]) -> BrokerError {
+        let (keys, router) = (&self.keys, &self.router);
+        let lists = || {
+            let destinations = batch.iter().map(|outgoing| &outgoing.destination);
+            let tables = destinations.clone().map(|destination| (keys.bindings(&destination.exchange), "set"));
+            let queues = destinations.flat_map(|destination| router.queues(destination).unwrap_or_default());
+            tables.chain(queues.flat_map(|queue| keys.lists(&queue)).map(|list| (list, "list"))).collect()
+        };
+        match self.link.connection() {
+            Ok(connection) => culprit::name(connection, error, lists),
+            Err(_) => error,
+        }
     }
 }
 

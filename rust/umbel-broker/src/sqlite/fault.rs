@@ -55,12 +55,13 @@ fn translate(error: &Error, location: &Location) -> BrokerError {
         Some(ErrorCode::NotADatabase) => {
             BrokerError::Config { setting: url, detail: "the file is not a SQLite database: name another".to_owned() }
         }
-        Some(ErrorCode::DatabaseCorrupt) => BrokerError::Protocol {
-            detail: format!(
-                "{url} is damaged ({said}): stop the workers, run `sqlite3 {} .recover`",
-                location.path.display()
-            ),
-        },
+        Some(ErrorCode::DatabaseCorrupt) => {
+            let path = location.path.display();
+            let detail = format!(
+                "the file is damaged ({said}): stop what uses it, and save what can be read: sqlite3 {path} .recover"
+            );
+            BrokerError::Config { setting: url, detail }
+        }
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
             let detail = format!("the file or its folder cannot be written ({said}): check owner and permissions");
             BrokerError::Access { url, detail }

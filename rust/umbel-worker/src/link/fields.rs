@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use umbel_broker::{DeadReason, Outgoing};
-use umbel_protocol::{Destination, Malformed, Message, Properties, ResultWrite, Timestamp};
+use umbel_protocol::{Destination, Malformed, Message, Properties, Protocol, ResultWrite, TaskFacts, Timestamp};
 
 use crate::engine::{Job, JobId, Outcome, Verdict};
 
@@ -16,6 +16,18 @@ const EXPIRATION: u8 = 16;
 const DELIVERY_TAG: u8 = 32;
 const REDELIVERED: u8 = 64;
 const EXTRA: u8 = 128;
+
+const ETA: u16 = 1;
+const EXPIRES: u16 = 2;
+const GROUP: u16 = 4;
+const PARENT: u16 = 8;
+const TIME_LIMIT: u16 = 16;
+const SOFT_TIME_LIMIT: u16 = 32;
+const COMPRESSION: u16 = 64;
+const HAS_IGNORE_RESULT: u16 = 128;
+const IGNORE_RESULT: u16 = 256;
+const PROTOCOL_ONE: u16 = 512;
+const HYBRID: u16 = 1024;
 
 const RESULT: u8 = 1;
 const PUBLISH: u8 = 2;
@@ -43,7 +55,41 @@ fn put_some(out: &mut Vec<u8>, text: &Option<String>) {
 pub(super) fn put_job(out: &mut Vec<u8>, job: &Job) {
     put_u64(out, job.id.0);
     put_bytes(out, job.queue.as_bytes());
+    put_facts(out, &job.facts);
     put_message(out, &job.message);
+}
+
+fn put_facts(out: &mut Vec<u8>, facts: &TaskFacts) {
+    let flag = |present: bool, bit: u16| if present { bit } else { 0 };
+    let flags = flag(facts.eta.is_some(), ETA)
+        | flag(facts.expires.is_some(), EXPIRES)
+        | flag(facts.group.is_some(), GROUP)
+        | flag(facts.parent_id.is_some(), PARENT)
+        | flag(facts.time_limit.is_some(), TIME_LIMIT)
+        | flag(facts.soft_time_limit.is_some(), SOFT_TIME_LIMIT)
+        | flag(facts.compression.is_some(), COMPRESSION)
+        | flag(facts.ignore_result.is_some(), HAS_IGNORE_RESULT)
+        | flag(facts.ignore_result == Some(true), IGNORE_RESULT)
+        | flag(facts.protocol == Protocol::One, PROTOCOL_ONE)
+        | flag(facts.protocol == Protocol::Hybrid, HYBRID);
+    out.extend_from_slice(&flags.to_le_bytes());
+    put_u32(out, facts.retries);
+    put_bytes(out, facts.task.as_bytes());
+    put_bytes(out, facts.id.as_bytes());
+    for time in [facts.eta, facts.expires].into_iter().flatten() {
+        put_u64(out, time.0 as u64);
+    }
+    for limit in [facts.time_limit, facts.soft_time_limit].into_iter().flatten() {
+        put_micros(out, limit);
+    }
+    put_some(out, &facts.group);
+    put_some(out, &facts.parent_id);
+    put_some(out, &facts.compression);
+}
+
+/// 584,000 years are for ever too.
+fn put_micros(out: &mut Vec<u8>, duration: Duration) {
+    put_u64(out, u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
 }
 
 fn put_message(out: &mut Vec<u8>, message: &Message) {
@@ -93,9 +139,7 @@ pub(super) fn put_result(out: &mut Vec<u8>, result: &ResultWrite) {
     put_bytes(out, result.task_id.as_bytes());
     put_bytes(out, result.state.as_bytes());
     put_bytes(out, &result.record);
-    // A life of 584,000 years is for ever too.
-    let micros = result.expires.map(|life| u64::try_from(life.as_micros()).unwrap_or(u64::MAX)).unwrap_or(u64::MAX);
-    put_u64(out, micros);
+    put_micros(out, result.expires.unwrap_or(Duration::MAX));
 }
 
 pub(super) fn put_outcome(out: &mut Vec<u8>, outcome: &Outcome) {
@@ -135,8 +179,17 @@ fn put_outgoing(out: &mut Vec<u8>, outgoing: &Outgoing) {
     put_message(out, &outgoing.message);
 }
 
+/// Upper bound of what [`put_job`] writes.
+pub(super) fn job_size(job: &Job) -> usize {
+    let facts = &job.facts;
+    let some = |text: &Option<String>| text.as_ref().map_or(0, |text| text.len() + 4);
+    let texts =
+        facts.task.len() + facts.id.len() + some(&facts.group) + some(&facts.parent_id) + some(&facts.compression);
+    job.queue.len() + texts + message_size(&job.message) + 80
+}
+
 /// Upper bound of what [`put_message`] writes.
-pub(super) fn message_size(message: &Message) -> usize {
+fn message_size(message: &Message) -> usize {
     let properties = &message.properties;
     let some = |text: &Option<String>| text.as_ref().map_or(0, |text| text.len() + 4);
     let extra: usize = properties.extra.iter().map(|(name, raw)| name.len() + raw.len() + 8).sum();
@@ -271,7 +324,40 @@ impl<'a> Fields<'a> {
             Some(known) if &**known == name => Arc::clone(known),
             _ => Arc::clone(queue.insert(Arc::from(name))),
         };
-        Ok(Job { id, queue, message: Arc::new(self.message()?) })
+        Ok(Job { id, queue, facts: Arc::new(self.facts()?), message: Arc::new(self.message()?) })
+    }
+
+    fn facts(&mut self) -> Result<TaskFacts, Malformed> {
+        let flags = self.array().map(u16::from_le_bytes)?;
+        let has = |bit: u16| flags & bit != 0;
+        // In the order of `put_facts`.
+        let retries = self.u32()?;
+        Ok(TaskFacts {
+            protocol: match (has(PROTOCOL_ONE), has(HYBRID)) {
+                (true, _) => Protocol::One,
+                (false, true) => Protocol::Hybrid,
+                (false, false) => Protocol::Two,
+            },
+            task: self.string()?,
+            id: self.string()?,
+            eta: self.time_if(has(ETA))?,
+            expires: self.time_if(has(EXPIRES))?,
+            time_limit: self.micros_if(has(TIME_LIMIT))?,
+            soft_time_limit: self.micros_if(has(SOFT_TIME_LIMIT))?,
+            group: self.string_if(has(GROUP))?,
+            parent_id: self.string_if(has(PARENT))?,
+            retries,
+            ignore_result: has(HAS_IGNORE_RESULT).then_some(has(IGNORE_RESULT)),
+            compression: self.string_if(has(COMPRESSION))?,
+        })
+    }
+
+    fn time_if(&mut self, present: bool) -> Result<Option<Timestamp>, Malformed> {
+        if present { Ok(Some(Timestamp(self.u64()? as i64))) } else { Ok(None) }
+    }
+
+    fn micros_if(&mut self, present: bool) -> Result<Option<Duration>, Malformed> {
+        if present { Ok(Some(Duration::from_micros(self.u64()?))) } else { Ok(None) }
     }
 
     fn message(&mut self) -> Result<Message, Malformed> {

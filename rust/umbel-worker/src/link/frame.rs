@@ -1,4 +1,4 @@
-//! Frames between a worker's main process and a child, version 1.
+//! Frames between a worker's main process and a child, version 2.
 //!
 //! A frame is a `u32` payload length, a `u8` kind and the payload, little endian. Payloads that list things (jobs,
 //! outcomes, numbers) have no count: items follow each other to the end, so a batch grows in place. The child speaks
@@ -10,7 +10,7 @@ use super::fields::{self, Fields};
 use crate::engine::{Job, JobId, Outcome};
 
 /// Version of this codec. Both ends come from the same build; a mismatch means a child kept running across an upgrade.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// The largest payload either end accepts or sends (bytes).
 pub const MAX_PAYLOAD: usize = 1 << 30;
@@ -99,7 +99,7 @@ pub(super) fn put_ids(out: &mut Vec<u8>, kind: u8, jobs: &[JobId]) {
 
 /// Whether `job` fits in a frame.
 pub(super) fn fits(job: &Job) -> bool {
-    fields::message_size(&job.message) + job.queue.len() + 16 <= MAX_ITEM
+    fields::job_size(job) <= MAX_ITEM
 }
 
 /// Writes jobs as one or more frames. Every job fits.

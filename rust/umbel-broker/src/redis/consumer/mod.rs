@@ -22,8 +22,8 @@ use self::turn::Turn;
 use super::keys::Keys;
 use super::options::RedisOptions;
 use super::router::Router;
-use super::scripts;
 use super::wire::{Command, Connection, Pipeline, Protocol, Value};
+use super::{culprit, scripts};
 use crate::broker::{Consumer, ConsumerOptions, Delivery, Exchanged, Settlement, Tag};
 use crate::error::{BrokerError, Result};
 
@@ -114,7 +114,15 @@ impl RedisConsumer {
         if matches!(outcome, Err(BrokerError::Connection { .. })) {
             self.connection = None;
         }
-        outcome
+        outcome.map_err(|error| self.explain(error))
+    }
+
+    fn explain(&mut self, error: BrokerError) -> BrokerError {
+        let (keys, queues) = (&self.keys, &self.worker.queues);
+        match &mut self.connection {
+            Some(connection) => culprit::name(connection, error, || keys.typed(queues.iter().map(String::as_str))),
+            None => error,
+        }
     }
 
     fn fenced(&self) -> BrokerError {

@@ -125,7 +125,12 @@ impl Connection {
         self.send(&hello)?;
         let mut refused = None;
         for index in 0..hello.len() {
-            if let Value::Error(error) = self.reply()? {
+            let reply = match self.reply() {
+                Ok(reply) => reply,
+                // Who has too many clients says so and hangs up, whatever else it was asked.
+                Err(error) => return Err(refused.unwrap_or(error)),
+            };
+            if let Value::Error(error) = reply {
                 // Names are a courtesy that old servers and narrow permissions refuse.
                 if index < required && refused.is_none() {
                     refused = Some(self.refusal(&error));

@@ -7,19 +7,10 @@ use super::reply::ServerError;
 use crate::error::BrokerError;
 
 /// The server's codes for "not now".
-const NOT_NOW: [&str; 11] = [
-    "OOM",
-    "LOADING",
-    "READONLY",
-    "MISCONF",
-    "BUSY",
-    "TRYAGAIN",
-    "MASTERDOWN",
-    "CLUSTERDOWN",
-    "NOREPLICAS",
-    "UNKILLABLE",
-    "FAILOVER",
-];
+const NOT_NOW: [&str; 10] =
+    ["OOM", "LOADING", "READONLY", "MISCONF", "BUSY", "TRYAGAIN", "MASTERDOWN", "NOREPLICAS", "UNKILLABLE", "FAILOVER"];
+/// The server's codes for "one of many": a node of a cluster, which keeps only some of the keys.
+const CLUSTER: [&str; 4] = ["MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN"];
 /// The server's codes for "not you".
 const NOT_YOU: [&str; 4] = ["NOAUTH", "WRONGPASS", "NOPERM", "DENIED"];
 
@@ -41,8 +32,19 @@ pub(super) fn io(url: &str, error: &io::Error, patience: Duration) -> BrokerErro
 pub(super) fn server(url: &str, error: &ServerError) -> BrokerError {
     let (url, detail) = (url.to_owned(), error.text.clone());
     let code = effective_code(error);
-    if NOT_NOW.contains(&code) || error.text.contains("max number of clients") {
+    if NOT_NOW.contains(&code) {
         return BrokerError::Unavailable { url, detail };
+    }
+    if error.text.contains("max number of clients") {
+        // The server hangs up after these words.
+        return BrokerError::Connection { url, detail };
+    }
+    if CLUSTER.contains(&code) {
+        let detail = format!(
+            "the server is a node of a Redis Cluster ({detail}), and Umbel's steps span keys that a cluster keeps \
+             apart: name a Redis that is no cluster, a master found through sentinel:// for example"
+        );
+        return BrokerError::Config { setting: url, detail };
     }
     let about_password = error.text.contains("AUTH") || error.text.contains("invalid password");
     if NOT_YOU.contains(&code) || (code == "ERR" && about_password) {
@@ -72,7 +74,9 @@ mod tests {
             ("ERR Error running script (call to f_1): @user_script:3: -OOM command not allowed", NextStep::Retry),
             ("LOADING Redis is loading the dataset in memory", NextStep::Retry),
             ("READONLY You can't write against a read only replica.", NextStep::Retry),
-            ("ERR max number of clients reached", NextStep::Retry),
+            ("ERR max number of clients reached", NextStep::Reconnect),
+            ("MOVED 3999 127.0.0.1:6381", NextStep::GiveUp),
+            ("CROSSSLOT Keys in request don't hash to the same slot", NextStep::GiveUp),
             ("NOAUTH Authentication required.", NextStep::GiveUp),
             ("WRONGPASS invalid username-password pair", NextStep::GiveUp),
             ("WRONGTYPE Operation against a key", NextStep::GiveUp),
@@ -80,6 +84,8 @@ mod tests {
             let code = text.split(' ').next().unwrap_or_default().to_owned();
             assert_eq!(server("redis://h", &ServerError { code, text: text.into() }).next_step(), next, "{text}");
         }
+        let cluster = ServerError { code: "ASK".into(), text: "ASK 3999 127.0.0.1:6381".into() };
+        assert!(server("redis://h", &cluster).to_string().contains("no cluster"));
         let refused =
             ServerError { code: "ERR".into(), text: "ERR AUTH <password> called without any password".into() };
         assert!(matches!(server("redis://h", &refused), BrokerError::Access { .. }));

@@ -43,9 +43,10 @@ impl ChildLink {
     /// With one slot, soft time limits are told by SIGUSR1 to the process's main thread, provided that it has a
     /// handler; see [`ChildLink::soft_limit_job`].
     pub fn new(socket: OwnedFd, slots: usize) -> Result<Self, LinkError> {
-        outgoing::close_on_exec(socket.as_fd())?;
+        let socket = out_of_the_way(socket)?;
         let wake =
             rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(std::io::Error::from)?;
+        let wake = out_of_the_way(wake)?;
         let shared = Arc::new(Shared {
             socket,
             wake,
@@ -175,6 +176,22 @@ impl Drop for ChildLink {
         if let Some(thread) = self.thread.take() {
             // The thread reports its own panic, if any, as a lost main process.
             let _ = thread.join();
+        }
+    }
+}
+
+/// Where the link's descriptors are, if the limit of the process allows it.
+const FIRST_DESCRIPTOR: i32 = 600;
+
+/// A task may close every descriptor it can think of, and open files of its own. The lowest numbers are given to those
+/// first, so that under a high one the link finds its socket or nothing, and never writes into a file of the task.
+/// Programs that a task starts do not hold the link open.
+fn out_of_the_way(descriptor: OwnedFd) -> std::io::Result<OwnedFd> {
+    match rustix::io::fcntl_dupfd_cloexec(&descriptor, FIRST_DESCRIPTOR) {
+        Ok(high) => Ok(high),
+        Err(_) => {
+            outgoing::close_on_exec(descriptor.as_fd())?;
+            Ok(descriptor)
         }
     }
 }

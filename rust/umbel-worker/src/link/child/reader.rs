@@ -21,7 +21,7 @@ impl Shared {
             let readable = match self.wait(timeout) {
                 Ok(readable) => readable,
                 Err(error) => {
-                    log::error!("cannot wait for the main process: {error}");
+                    log::error!("cannot wait for the main process: {error}{}", advice(&error));
                     return;
                 }
             };
@@ -61,6 +61,9 @@ impl Shared {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+        if fds.iter().any(|descriptor| descriptor.revents().contains(PollFlags::NVAL)) {
+            return Err(rustix::io::Errno::BADF.into());
+        }
         let (readable, woken) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
         if woken {
             // Empties the counter; there is nothing to learn from its value.
@@ -74,7 +77,7 @@ impl Shared {
         let read = match incoming.receive(self.socket.as_fd()) {
             Ok(read) => read,
             Err(error) => {
-                log::error!("cannot read from the main process: {error}");
+                log::error!("cannot read from the main process: {error}{}", advice(&error));
                 ReadState::Closed
             }
         };
@@ -137,6 +140,14 @@ impl Shared {
         for _ in 0..wake {
             self.arrivals.notify_one();
         }
+    }
+}
+
+/// What may have happened to the link's descriptor.
+fn advice(error: &std::io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EBADF | libc::ENOTSOCK) => "; has a task closed descriptors that are not its own?",
+        _ => "",
     }
 }
 
