@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -67,9 +68,13 @@ class Member(ABC):
         if status is None:
             return False
         if not self.killed:
-            self.failures.append(f"{self.filled_by} ended by itself with status {status}")
+            self._ended(status)
         self.start()
         return True
+
+    def _ended(self, status: int) -> None:
+        """It ended without being killed."""
+        self.failures.append(f"{self.filled_by} ended by itself with status {status}")
 
     def stop(self) -> None:
         """Ends it for good, in order."""
@@ -121,6 +126,14 @@ class CeleryWorker(Worker):
 
     def children(self) -> list[int]:
         return children_of(self.process.pid)
+
+    def __init__(self, name: str, folder: Path, env: dict[str, str], *arguments: str) -> None:
+        #: Processes that ended by themselves, which it does when its connection breaks, and when (nanoseconds).
+        self.endings: list[tuple[str, int]] = []
+        super().__init__(name, folder, env, *arguments)
+
+    def _ended(self, status: int) -> None:
+        self.endings.append((self.filled_by, time.monotonic_ns()))
 
     def kill(self) -> None:
         family = self.family()
@@ -226,6 +239,12 @@ class Fleet:
     def members(self) -> dict[str, Member]:
         """By name."""
         return {**self.workers, **self.producers, **self.waiters}
+
+    def endings(self) -> list[tuple[str, int]]:
+        """Celery workers that ended by themselves, and when (nanoseconds)."""
+        return [
+            ending for worker in self.workers.values() if isinstance(worker, CeleryWorker) for ending in worker.endings
+        ]
 
     def failures(self) -> list[str]:
         """Processes that ended otherwise than they were made to."""

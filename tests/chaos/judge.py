@@ -29,6 +29,7 @@ from chaos.schedule import (
     BLACKHOLE,
     CELERY,
     CUT,
+    ENDED,
     FILE_HELD,
     KILL_CHILD,
     KILL_MAIN,
@@ -42,6 +43,7 @@ from chaos.schedule import (
 
 SECOND = 1_000_000_000
 SENT_TWICE = "sent twice"
+RETRIED_TWICE = "retried twice by Celery"
 #: Of several faults that can explain a repeat the surest does: a death, then a silence of the holder's own.
 _RANK = {STOP_MAIN: 1, BLACKHOLE: 2, REFUSE: 2, CUT: 2, KILL_SERVER: 3, FILE_HELD: 3}
 #: Of a worker between two attempts to reach its broker (seconds).
@@ -170,6 +172,8 @@ class Verdict:
     forgotten: list[str] = field(default_factory=list)
     #: Popped by a Celery worker that then died: lost before Celery recorded them.
     lost_by_celery: list[str] = field(default_factory=list)
+    #: Finished, but Celery's worker then wrote "is being retried" over the result.
+    overwritten_by_celery: list[str] = field(default_factory=list)
     early: int = 0
     early_lost: int = 0
     no_result: list[str] = field(default_factory=list)
@@ -311,11 +315,21 @@ class Judge:
     def _ending(self, life: Life, verdict: Verdict) -> None:
         if life.finished:
             if life.confirmed is not None and not life.results:
-                verdict.no_result.append(life.id)
+                self._without_result(life, verdict)
         elif life.confirmed is not None or life.starts:
             self._lost(life, verdict)
         if any(result.detail != OK for result in life.results):
             verdict.wrong_result.append(life.id)
+
+    @staticmethod
+    def _without_result(life: Life, verdict: Verdict) -> None:
+        """Celery's worker stores that a task is retried after it has sent the retry: it may then be over already, and
+        Celery looks whether there is a success before it writes, not while."""
+        retried = (end for ends in life.ends.values() for end in ends if end.event == RETRY)
+        if any(base(end.by) == CELERY for end in retried):
+            verdict.overwritten_by_celery.append(life.id)
+        else:
+            verdict.no_result.append(life.id)
 
     def _lost(self, life: Life, verdict: Verdict) -> None:
         last = max(entry.at for entry in self._entries(life))
@@ -348,7 +362,7 @@ class Judge:
             unspent.append(before)
             found = self._strike(life, unspent, again, before.at)
             if found is None:
-                cause = SENT_TWICE if self._sent_twice(life) else ""
+                cause = self._doubled(life, again.attempt)
                 verdict.repeats.append(Repeat(life.id, again.attempt, before.by, again.by, cause))
                 if not cause and base(before.by) == CELERY != base(again.by):
                     verdict.taken_from_celery.append(life.id)
@@ -389,10 +403,18 @@ class Judge:
             return False
         if base(start.by) == CELERY:
             # Celery gives back what it holds when its connection breaks.
-            return strike.kind in (KILL_CHILD, KILL_MAIN, KILL_SERVER, *NETWORK)
+            return strike.kind in (KILL_CHILD, KILL_MAIN, ENDED, KILL_SERVER, *NETWORK)
         if strike.kind == KILL_SERVER and self._rules.forgetful:
             return True
         return strike.kind in (KILL_CHILD, KILL_MAIN) or self._rules.silences(strike)
+
+    def _doubled(self, life: Life, attempt: int) -> str:
+        """Why there may be two messages of one attempt; empty if there is no reason."""
+        if self._sent_twice(life):
+            return SENT_TWICE
+        # Celery sends a retry before it acknowledges what asked for it: run again, that asks again.
+        asked = [base(end.by) for end in life.ends.get(attempt - 1, ()) if end.event == RETRY]
+        return RETRIED_TWICE if len(asked) > 1 and CELERY in asked else ""
 
     def _sent_twice(self, life: Life) -> bool:
         """Whether the connection or the server failed while it was published: the publisher then sends it again."""

@@ -25,6 +25,7 @@ from chaos.schedule import BLACKHOLE, CELERY, CUT, REFUSE
 OPEN = "open"
 _TASK_ID = re.compile(rb'"id": "(p[0-9]+-[0-9]+\.[0-9]+)"')
 _LONGEST_ID = 64
+_PIECE = 65536
 
 
 class Reader:
@@ -52,7 +53,6 @@ class Link:
         self._through.set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
-        self._running: set[asyncio.Task[None]] = set()
         self.port = 0
 
     async def listen(self) -> None:
@@ -82,29 +82,37 @@ class Link:
         self._writers.add(writer)
         await self._through.wait()
         try:
-            to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._broker_port)
+            from_broker, to_broker = await asyncio.open_connection("127.0.0.1", self._broker_port)
         except OSError:
             writer.transport.abort()
-            self._writers.discard(writer)
-            return
-        self._writers.add(to_writer)
-        found = Reader() if self._ledger else None
-        await asyncio.gather(self._pump(reader, to_writer, None), self._pump(to_reader, writer, found))
-        self._writers -= {writer, to_writer}
+        else:
+            await asyncio.gather(self._up(reader, to_broker), self._down(from_broker, writer))
+            to_broker.close()
+        self._writers.discard(writer)
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, found: Reader | None) -> None:
+    async def _up(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        """From the member to the broker. At its end the broker is told, and what it had already sent is still read."""
         with contextlib.suppress(OSError):
-            while piece := await source.read(65536):
-                if found is not None and self._ledger is not None:
-                    ids = found.ids(piece)
-                    if ids:
-                        self._ledger.note(DELIVERED, ids, by=self._name)
+            while piece := await source.read(_PIECE):
                 await self._through.wait()
                 sink.write(piece)
                 await sink.drain()
-        # One side is gone: so is the other.
-        with contextlib.suppress(OSError, RuntimeError):
-            sink.close()
+        with contextlib.suppress(OSError):
+            sink.write_eof()
+
+    async def _down(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        """From the broker to the member, which may be gone: what was meant for it is written down all the same."""
+        found = Reader()
+        with contextlib.suppress(OSError):
+            while piece := await source.read(_PIECE):
+                if self._ledger is not None and (ids := found.ids(piece)):
+                    self._ledger.note(DELIVERED, ids, by=self._name)
+                await self._through.wait()
+                if not sink.is_closing():
+                    with contextlib.suppress(OSError):
+                        sink.write(piece)
+                        await sink.drain()
+        sink.close()
 
 
 async def serve(broker_port: int, ledger: Ledger, names: list[str]) -> None:

@@ -230,7 +230,9 @@ class Run:
         self._tail.close()
 
     def _outcome(self, drained_in: float, buried: list[tuple[str, str]]) -> Outcome:
-        judge = Judge(self.injector.strikes, self.plan.rules)
+        endings = [Strike(schedule.ENDED, name, at, at) for name, at in self.fleet.endings()]
+        strikes = [*self.injector.strikes, *endings]
+        judge = Judge(strikes, self.plan.rules)
         verdict = judge.judge(ledger.read(self.folder / "ledger"))
         mishaps = self.fleet.failures() + [f"process {name} outlived it" for name in self.injector.survivors]
         settings = {
@@ -242,7 +244,7 @@ class Run:
         }
         if self.plan.with_celery:
             settings["celery"] = f"prefork -c 2, acks_late, reject_on_worker_lost, visibility_timeout {VISIBILITY:g} s"
-        return Outcome(self.plan, settings, self.injector.strikes, verdict, mishaps, buried, drained_in, self.folder)
+        return Outcome(self.plan, settings, strikes, verdict, mishaps, buried, drained_in, self.folder)
 
 
 def clean(folder: Path) -> None:

@@ -20,6 +20,8 @@ BLACKHOLE = "blackhole"
 REFUSE = "refuse"
 #: Not planned: a process was stopped while it held the file's lock, so that nobody else could write.
 FILE_HELD = "file held"
+#: Not planned either: a Celery worker ended by itself.
+ENDED = "end by itself"
 
 SERVER = "server"
 PREFORK = ("w1", "w2")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chaos import schedule
-from chaos.judge import SECOND, SENT_TWICE, Judge, Rules, Strike, Verdict
+from chaos.judge import RETRIED_TWICE, SECOND, SENT_TWICE, Judge, Rules, Strike, Verdict
 from chaos.ledger import ATTEMPT, CONFIRMED, DELIVERED, FINISH, OK, REFUSED, RESULT, RETRY, START, Entry
 
 #: Pids of children.
@@ -263,6 +263,26 @@ def test_what_celery_itself_gives_back_is_ours_at_once() -> None:
 def test_what_a_living_celery_worker_runs_must_not_run_here() -> None:
     entries = [event(0.5, DELIVERED, "c1-1"), *run(1, 5, "c1-1", A), *run(3, 4, "w1-1", B)]
     assert judged(*entries).failures() == {"repeats unexplained": 1, "taken from Celery too early": 1}
+
+
+def test_a_retry_that_celery_sent_and_did_not_acknowledge_is_sent_again() -> None:
+    asked = [
+        event(0.5, DELIVERED, "c1-1"), *run(1, 1.1, "c1-1", A, how=RETRY), *run(42, 42.1, "w1-1", B, how=RETRY)
+    ]  # fmt: skip
+    again = [*run(30, 31, "w1-1", B, attempt=1), *run(43, 44, "w1-1", B, attempt=1)]
+    ended = (strike(schedule.ENDED, "c1-1", 1.2),)
+    verdict = judged(*asked, *again, strikes=ended, rules=Rules(visibility=40))
+    assert [repeat.cause for repeat in verdict.repeats] == ["end by itself of Celery", RETRIED_TWICE]
+    ours = [entry._replace(by="w2-1") for entry in asked[1:3]]
+    verdict = judged(*ours, *asked[3:], *again, strikes=(strike(schedule.KILL_MAIN, "w2-1", 1.2),))
+    assert [repeat.cause for repeat in verdict.repeats] == [schedule.KILL_MAIN, ""]
+
+
+def test_a_result_that_celery_wrote_over_is_celerys_loss() -> None:
+    retried = run(1, 2, "c1-1", A, how=RETRY), run(3, 4, "w1-1", B, attempt=1)
+    assert judged(*retried[0], *retried[1], got=False).failures() == {}
+    ours = [entry._replace(by="w2-1") for entry in retried[0]]
+    assert judged(*ours, *retried[1], got=False).failures() == {"without result": 1}
 
 
 # --- a file
