@@ -29,6 +29,8 @@ def print_circumstances(console: Console, results: Results) -> None:
         if found.get(name):
             table.add_row(name, "\n".join(f"{key}: {value}" for key, value in found[name].items()))
     console.print(table)
+    if found["machine"]["load_before"] > 0.5 * found["machine"]["cpus"]:
+        console.print(f"[{_LOSS}]Other programs are at work on this machine: do not trust these figures.[/]")
     peers = Table("peer", "versions", "settings", title="peers, each as its documentation sets it up")
     for name, details in found["peers"].items():
         if details["versions"] is None:
