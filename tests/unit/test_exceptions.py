@@ -72,6 +72,7 @@ def test_retry_says_when_and_why() -> None:
         (_native.ConnectionLostError("gone"), exceptions.OperationalError),
         (_native.UnavailableError("gone"), exceptions.OperationalError),
         (_native.AccessError("no"), exceptions.OperationalError),
+        (_native.ProtocolError("WRONGTYPE"), exceptions.OperationalError),
         (_native.ConfigError("bad"), exceptions.ImproperlyConfigured),
         (_native.MalformedError("bad"), exceptions.DecodeError),
         (RuntimeError("other"), RuntimeError),

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from umbel import Exchange, Queue, Task, Umbel, _current, signals
+from umbel._native import ConnectionLostError
 from umbel.app.moments import Moments
-from umbel.exceptions import EncodeError, ImproperlyConfigured, QueueNotFound
+from umbel.exceptions import EncodeError, ImproperlyConfigured, OperationalError, QueueNotFound
 from umbel.task import Context
 
 
@@ -201,16 +202,21 @@ class Client:
     """Counts what is asked of the connection."""
 
     def __init__(self) -> None:
-        self.timeouts: list[float] = []
+        #: Of each call: how long it may take, and how long it bears errors.
+        self.bounds: list[tuple[float, float | None]] = []
+        self.fails = False
         self.bound: list[tuple[str, ...]] = []
         self.batches: list[list[Any]] = []
 
-    def publish(self, messages: Any, timeout: float) -> None:
+    def publish(self, messages: Any, timeout: float, patience: float | None) -> None:
         self.batches.append(list(messages))
-        self.timeouts.append(timeout)
+        self.bounds.append((timeout, patience))
 
-    def bind(self, *args: str) -> None:
-        self.bound.append(args)
+    def bind(self, queue: str, exchange: str, key: str, kind: str, timeout: float, patience: float | None) -> None:
+        if self.fails:
+            raise ConnectionLostError("gone")
+        self.bound.append((queue, exchange, key, kind))
+        self.bounds.append((timeout, patience))
 
 
 class ClientApp(Umbel):
@@ -235,7 +241,9 @@ def test_how_long_a_publish_may_take() -> None:
     add.apply_async((1, 2), retry_policy={"max_retries": None})
     app.conf.task_publish_retry = False
     add.delay(1, 2)
-    assert app.recorded.timeouts == pytest.approx([2 * 4 + 0.0 + 0.2 + 0.4, 2, 2 * 2 + 0.5, 1e9, 2])
+    timeouts, patiences = zip(*app.recorded.bounds, strict=True)
+    assert timeouts == pytest.approx((2 * 4 + 0.0 + 0.2 + 0.4, 2, 2 * 2 + 0.5, 1e9, 2))
+    assert patiences == (pytest.approx(0.6), 0, 0.5, None, 0)
 
 
 def test_named_exchanges_are_bound_once() -> None:
@@ -246,6 +254,13 @@ def test_named_exchanges_are_bound_once() -> None:
         add.apply_async((1, 2), exchange="media", routing_key="media.y")
         add.delay(1, 2)
     assert app.recorded.bound == [("feeds", "media", "media.#", "topic")]
+
+
+def test_a_binding_that_fails_is_the_error_of_the_call() -> None:
+    app, add = with_client(task_queues=[Queue("feeds", Exchange("media", "topic"), "media.#")])
+    app.recorded.fails = True
+    with pytest.raises(OperationalError, match="gone"):
+        add.apply_async((1, 2), exchange="media", routing_key="media.x", retry=False)
 
 
 def test_adelay(app: Umbel, add: Task[..., Any]) -> None:

@@ -108,9 +108,11 @@ def test_text_with_lone_surrogates_arrives(app: Umbel, bench: Bench) -> None:
     assert "Garbled" in outcome["record"]["traceback"]
 
 
-@pytest.mark.parametrize("reason", [SURROGATE, Garbled(), Unprintable(SystemExit)])
-def test_a_rejection_for_an_unprintable_reason_is_a_dead_letter(app: Umbel, bench: Bench, reason: object) -> None:
-    outcome = bench.run(raising(app, Reject(reason)))
+@pytest.mark.parametrize("reason", [lambda: SURROGATE, Garbled, lambda: Unprintable(SystemExit)])
+def test_a_rejection_for_an_unprintable_reason_is_a_dead_letter(
+    app: Umbel, bench: Bench, reason: Callable[[], object]
+) -> None:
+    outcome = bench.run(raising(app, Reject(reason())))
     assert (outcome["disposition"], outcome["kind"]) == ("reject", "rejected")
     assert outcome["reason"].encode()
 
