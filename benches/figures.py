@@ -59,8 +59,9 @@ def _circumstances(results: Results) -> str:
     return (
         f"{run['began']}: {machine['cpus']} CPUs ({machine['processor']}), {machine['memory_gb']} GB, Linux "
         f"{machine['kernel']}, {machine['disk']}, load before: {machine['load_before']}. {run['rounds']} rounds, "
-        f"drains of {run['seconds']} s. Redis {redis.get('version', 'not used')}, appendonly {redis.get('appendonly', '-')}, "
-        f"appendfsync {redis.get('appendfsync', '-')}.\nVersions: {', '.join(versions)}.\n"
+        f"drains of {run['seconds']} s. Redis {redis.get('version', 'not used')}, "
+        f"appendonly {redis.get('appendonly', '-')}, appendfsync {redis.get('appendfsync', '-')}.\n"
+        f"Versions: {', '.join(versions)}.\n"
     )
 
 

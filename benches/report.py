@@ -111,8 +111,11 @@ def print_failures(console: Console, results: Results) -> None:
 def print_bars(console: Console, results: Results) -> None:
     """What was expected, what was found."""
     summaries = results.summaries()
+    verdicts = [bar.judge(summaries) for bar in BARS]
+    if all(verdict.met is None for verdict in verdicts):
+        return
     table = Table("expected", "found", "", title="expectations")
-    for verdict in (bar.judge(summaries) for bar in BARS):
+    for verdict in verdicts:
         if verdict.met is None:
             table.add_row(verdict.title, "", "not measured")
         else:

@@ -19,6 +19,8 @@ class Results:
     circumstances: dict[str, Any]
     #: Scenario, peer, metric, one figure a round.
     figures: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
+    #: Measurement, peer, seconds each took as a whole.
+    durations: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     #: Peer and measurement to why it has no figures.
     failures: dict[tuple[str, str], PeerFailed] = field(default_factory=dict)
 
@@ -47,6 +49,7 @@ class Results:
             for (peer, measurement), failure in self.failures.items()
         ]
         whole = {"circumstances": self.circumstances, "figures": self.figures, "failures": failures}
+        whole["durations"] = self.durations
         path.write_text(json.dumps(whole, indent=1) + "\n")
 
 
@@ -56,4 +59,4 @@ def read(path: Path) -> Results:
     failures = {
         (entry["peer"], entry["measurement"]): PeerFailed(entry["reason"], entry["log"]) for entry in whole["failures"]
     }
-    return Results(whole["circumstances"], whole["figures"], failures)
+    return Results(whole["circumstances"], whole["figures"], whole["durations"], failures)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import signal
 import sys
 import tempfile
 import time
@@ -79,6 +80,7 @@ def measure(run: Run, measurement: Measurement, peer: Peer, results: Results) ->
         return
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=f"{peer.name}-") as name:
         bench = Bench(run, peer, Path(name))
+        begun = time.monotonic()
         try:
             bench.clear()
             results.add(peer.name, measurement.measure(bench))
@@ -87,6 +89,8 @@ def measure(run: Run, measurement: Measurement, peer: Peer, results: Results) ->
         except (OSError, ValueError, KeyError, ZeroDivisionError) as error:
             reason = f"{type(error).__name__}: {error}"
             results.failures[peer.name, measurement.name] = PeerFailed(reason, bench.logs())
+        took = results.durations.setdefault(measurement.name, {}).setdefault(peer.name, [])
+        took.append(round(time.monotonic() - begun, 2))
 
 
 def circumstances(run: Run, options: argparse.Namespace) -> dict[str, Any]:
@@ -183,4 +187,5 @@ def finish(console: Console, results: Results, options: argparse.Namespace) -> N
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Ends what was started, as Ctrl-C does.
     sys.exit(main())

@@ -65,4 +65,9 @@ def test_failures_and_bars() -> None:
     assert isinstance(output, io.StringIO)
     assert "rq failed at drain: too slow" in output.getvalue()
     assert "the [last] line" in output.getvalue()
-    assert "not measured" in output.getvalue()
+    assert "expect" not in output.getvalue(), "nothing was measured that could be judged"
+    results.add("umbel-sqlite", {"round-trip": {"p50": 3.0}})
+    print_bars(console, results)
+    lines = output.getvalue().splitlines()
+    assert any("SQLite: round trip p50" in line and "missed" in line for line in lines)
+    assert any("publish one by one" in line and "not measured" in line for line in lines)
