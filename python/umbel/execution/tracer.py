@@ -134,12 +134,11 @@ class Tracer:
             runner = self._runners[name] = TaskRunner(task)
         try:
             args, kwargs, embed = self._decode(job)
-            headers = job.headers
         except (ContentDisallowed, SerializerNotInstalled) as error:
             raise _Unreadable("not-accepted", str(error)) from error
         except (DecodeError, InvalidTaskError, _native.NativeError) as error:
             raise _Unreadable("undecodable", str(error)) from error
-        request = Context.of_job(job, headers, args, kwargs, self._hostname)
+        request = Context.of_job(job, args, kwargs, self._hostname)
         request.task_object = runner.task
         if embed:
             self._take_embed(request, embed)

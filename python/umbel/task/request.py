@@ -44,29 +44,72 @@ class _FromJob:
         return value
 
 
+class _Header:
+    """A field that is a header; all headers of the job become fields when the first of them is looked at."""
+
+    def __init__(self, default: Any = None) -> None:
+        self._default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, request: Context | None, owner: type) -> Any:
+        if request is None:
+            return self._default
+        request._load_headers()
+        return request.__dict__.get(self._name, self._default)
+
+
+class _Fact:
+    """A header that the worker has read already: looking at it does not cost reading the others."""
+
+    def __init__(self, default: Any = None) -> None:
+        self._default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, request: Context | None, owner: type) -> Any:
+        if request is None:
+            return self._default
+        job = request.job
+        if job is None:
+            return self._default
+        value = request.__dict__[self._name] = getattr(job, self._name)
+        return value
+
+
+def _header(default: Any = None) -> Any:
+    return _Header(default)
+
+
+def _fact(default: Any = None) -> Any:
+    return _Fact(default)
+
+
 class Context:
     """A request. Every field may be absent from the message, and then has the value given here."""
 
-    id: Any = None
-    task: Any = None
+    id: Any = _fact()
+    task: Any = _fact()
     args: Any = None
     kwargs: Any = None
-    shadow: str | None = None
-    eta: str | None = None
-    expires: str | None = None
-    group: str | None = None
-    group_index: int | None = None
-    retries: int = 0
-    timelimit: Any = None
-    root_id: str | None = None
-    parent_id: str | None = None
-    argsrepr: str | None = None
-    kwargsrepr: str | None = None
-    origin: str | None = None
-    ignore_result: bool | None = None
-    replaced_task_nesting: int = 0
-    stamped_headers: list[str] | None = None
-    stamps: dict[str, Any] | None = None
+    shadow: str | None = _header()
+    eta: str | None = _header()
+    expires: str | None = _header()
+    group: str | None = _fact()
+    group_index: int | None = _header()
+    retries: int = _fact(0)
+    timelimit: Any = _header()
+    root_id: str | None = _header()
+    parent_id: str | None = _fact()
+    argsrepr: str | None = _header()
+    kwargsrepr: str | None = _header()
+    origin: str | None = _header()
+    ignore_result: bool | None = _fact()
+    replaced_task_nesting: int = _header(0)
+    stamped_headers: list[str] | None = _header()
+    stamps: dict[str, Any] | None = _header()
     callbacks: list[Any] | None = None
     errbacks: list[Any] | None = None
     chain: list[Any] | None = None
@@ -88,6 +131,7 @@ class Context:
     link: Any = None
     #: The outcome has been handed over.
     reported: bool = False
+    _loaded: bool = False
     _children: list[Any] | None = None
     _follow_ups: list[MessageDict] | None = None
 
@@ -98,21 +142,38 @@ class Context:
             self.__dict__.update(more)
 
     @classmethod
-    def of_job(cls, job: Job, headers: dict[str, Any], args: Any, kwargs: Any, hostname: str) -> Context:
-        """The request of a delivered message; `headers` become its fields."""
+    def of_job(cls, job: Job, args: Any, kwargs: Any, hostname: str) -> Context:
+        """The request of a delivered message, whose headers become its fields once they are asked for."""
         request = cls.__new__(cls)
         fields = request.__dict__
-        fields.update(headers)
-        if not headers.keys() <= _STANDARD:
-            # A custom header may have any name; it must not replace what is not a header.
-            for name in headers.keys() & _PROTECTED:
-                del fields[name]
+        fields["job"] = job
         fields["args"] = args
         fields["kwargs"] = kwargs
         fields["hostname"] = hostname
         fields["called_directly"] = False
-        fields["job"] = job
         return request
+
+    def _load_headers(self) -> None:
+        fields = self.__dict__
+        if self.job is None or self._loaded:
+            return
+        fields["_loaded"] = True
+        for name in _FACTS:
+            getattr(self, name)
+        for name, value in self.job.headers.items():
+            # A custom header may have any name; it must not replace what is not a header, nor what was set since.
+            if name not in fields and name not in _PROTECTED:
+                fields[name] = value
+
+    def __getattr__(self, name: str) -> Any:
+        # Custom headers are fields too.
+        if not name.startswith("_"):
+            self._load_headers()
+            try:
+                return self.__dict__[name]
+            except KeyError:
+                pass
+        raise AttributeError(f"the request has no field {name!r}", name=name, obj=self)
 
     @_FromJob
     def delivery_info(self) -> dict[str, Any] | None:
@@ -211,6 +272,7 @@ class Context:
         return {name: value for name, value in custom.items() if name not in _X_DEATH and name != "redelivered"}
 
     def __repr__(self) -> str:
+        self._load_headers()
         shown = {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
         shown.pop("task_object", None)
         shown.pop("outer", None)
@@ -218,3 +280,4 @@ class Context:
 
 
 _PROTECTED = frozenset(name for name in dir(Context) if not name.startswith("__")) - _STANDARD
+_FACTS = tuple(name for name, field in vars(Context).items() if isinstance(field, _Fact))

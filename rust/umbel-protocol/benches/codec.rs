@@ -7,7 +7,7 @@ use umbel_protocol::compression::Codec;
 use umbel_protocol::content::Serializer;
 use umbel_protocol::json::{self, Value};
 use umbel_protocol::result::Record;
-use umbel_protocol::{Limits, Message, ReadOptions, TaskHeaders, base64, envelope, iso8601, msgpack};
+use umbel_protocol::{Limits, Message, ReadOptions, TaskFacts, base64, envelope, iso8601, msgpack};
 
 #[path = "../tests/vectors/mod.rs"]
 mod vectors;
@@ -56,7 +56,7 @@ mod message {
         let options = ReadOptions::default();
         bencher
             .counter(BytesCount::new(message.headers.len() + message.body.len()))
-            .bench(|| TaskHeaders::parse(black_box(&message), &options));
+            .bench(|| TaskFacts::parse(black_box(&message), &options));
     }
 }
 

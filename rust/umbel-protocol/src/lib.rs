@@ -28,6 +28,6 @@ pub use error::{Malformed, NeedsPython, ReadError};
 pub use limits::Limits;
 pub use message::{Destination, Message, Properties};
 pub use result::ResultWrite;
-pub use task::{Protocol, ReadOptions, TaskHeaders};
+pub use task::{Protocol, ReadOptions, TaskFacts, TaskHeaders};
 pub use timestamp::Timestamp;
 pub use zone::Zone;

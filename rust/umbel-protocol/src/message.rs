@@ -21,7 +21,7 @@ impl Destination {
 /// A message between transport and meaning: nothing in it has been interpreted yet.
 ///
 /// `headers` stays JSON text so that messages pass through a worker's main process without being taken
-/// apart; [`crate::task::TaskHeaders`] reads what the engine needs from it.
+/// apart; [`crate::task::TaskFacts`] reads what the engine needs from it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Message {
     /// The task's headers, the text of one JSON object.

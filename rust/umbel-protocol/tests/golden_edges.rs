@@ -40,7 +40,7 @@ fn the_smallest_messages_are_tasks() {
         ("edge_unregistered", "unreg-1", "[1]", Protocol::Two),
     ] {
         let headers = parse(name).expect(name);
-        assert_eq!((headers.id.as_str(), headers.protocol), (id, protocol), "{name}");
+        assert_eq!((headers.facts.id.as_str(), headers.facts.protocol), (id, protocol), "{name}");
         let message = sent(name);
         let body = BodyText::split(&message.body, &Limits::default()).expect(name);
         assert_eq!((body.args, body.embed.chord), (args, None), "{name}");

@@ -9,7 +9,8 @@ use umbel_protocol::compression::Codec;
 use umbel_protocol::content::Serializer;
 use umbel_protocol::json::{self, Value};
 use umbel_protocol::{
-    Limits, Message, NeedsPython, Protocol, ReadError, ReadOptions, TaskHeaders, Zone, envelope, iso8601, msgpack,
+    Limits, Message, NeedsPython, Protocol, ReadError, ReadOptions, TaskFacts, TaskHeaders, Zone, envelope, iso8601,
+    msgpack,
 };
 use vectors::Vector;
 
@@ -37,7 +38,7 @@ fn assert_written_back(raw: &[u8], message: &Message, place: &str) {
 }
 
 fn json_bodies_are_written_back(message: &Message, headers: &TaskHeaders, place: &str) {
-    let unpacked = match body::unpack(&message.body, headers.compression.as_deref(), &Limits::default()) {
+    let unpacked = match body::unpack(&message.body, headers.facts.compression.as_deref(), &Limits::default()) {
         Ok(unpacked) => unpacked,
         Err(ReadError::NeedsPython(NeedsPython::Compression(_))) => return,
         Err(error) => panic!("{place}: {error}"),
@@ -47,7 +48,7 @@ fn json_bodies_are_written_back(message: &Message, headers: &TaskHeaders, place:
             let value = json::parse(&unpacked, &Limits::default()).expect("JSON");
             assert_eq!(json::to_string(&value), String::from_utf8_lossy(&unpacked), "{place}");
             let split = BodyText::split(&unpacked, &Limits::default()).expect("a body");
-            if headers.protocol == Protocol::Two {
+            if headers.facts.protocol == Protocol::Two {
                 assert_eq!(split.write(), *unpacked, "{place}");
             }
         }
@@ -114,46 +115,46 @@ fn records_of_the_unacked_hash_hold_an_envelope_and_its_destination() {
 
 /// The typed headers say what a second, slower reading of the same text says.
 fn agrees_with_its_text(message: &Message, headers: &TaskHeaders, place: &str) {
-    let text = match headers.protocol {
+    let text = match headers.facts.protocol {
         Protocol::Two => message.headers.clone(),
         _ => String::from_utf8(message.body.clone()).expect("JSON body"),
     };
     let value = json::parse(text.as_bytes(), &Limits::default()).expect("JSON");
     let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
-    assert_eq!(Some(headers.task.clone()), text("task"), "{place}");
-    assert_eq!(Some(headers.id.clone()), text("id"), "{place}");
+    assert_eq!(Some(headers.facts.task.clone()), text("task"), "{place}");
+    assert_eq!(Some(headers.facts.id.clone()), text("id"), "{place}");
     assert_eq!(message.properties.correlation_id.is_some(), text("id").is_some(), "{place}");
     for (name, found) in [
         ("shadow", &headers.shadow),
         ("root_id", &headers.root_id),
-        ("parent_id", &headers.parent_id),
+        ("parent_id", &headers.facts.parent_id),
         ("argsrepr", &headers.argsrepr),
         ("kwargsrepr", &headers.kwargsrepr),
         ("origin", &headers.origin),
     ] {
         assert_eq!(*found, text(name), "{place}: {name}");
     }
-    for (name, found) in [("eta", headers.eta), ("expires", headers.expires)] {
+    for (name, found) in [("eta", headers.facts.eta), ("expires", headers.facts.expires)] {
         let written = text(name).map(|text| iso8601::parse(&text).expect("a time").moment(&Zone::UTC));
         assert_eq!(found, written, "{place}: {name}");
     }
-    assert_eq!(i64::from(headers.retries), value.get("retries").and_then(Value::as_i64).unwrap_or(0), "{place}");
-    assert_eq!(headers.ignore_result, value.get("ignore_result").and_then(Value::as_bool), "{place}");
+    assert_eq!(i64::from(headers.facts.retries), value.get("retries").and_then(Value::as_i64).unwrap_or(0), "{place}");
+    assert_eq!(headers.facts.ignore_result, value.get("ignore_result").and_then(Value::as_bool), "{place}");
     assert_eq!(headers.group_index, value.get("group_index").and_then(Value::as_i64), "{place}");
 }
 
 #[test]
 fn options_of_a_call_are_where_celery_put_them() {
     let (message, headers) = only("msg_time_limits");
-    assert_eq!(headers.time_limit, Some(Duration::from_secs(30)));
-    assert_eq!(headers.soft_time_limit, Some(Duration::from_secs(20)));
+    assert_eq!(headers.facts.time_limit, Some(Duration::from_secs(30)));
+    assert_eq!(headers.facts.soft_time_limit, Some(Duration::from_secs(20)));
     assert_eq!(message.properties.destination.routing_key, "celery");
     let (_, headers) = only("msg_v1_time_limits");
-    assert_eq!((headers.time_limit, headers.protocol), (Some(Duration::from_secs(30)), Protocol::One));
+    assert_eq!((headers.facts.time_limit, headers.facts.protocol), (Some(Duration::from_secs(30)), Protocol::One));
     assert_eq!(only("msg_priority_12").0.properties.priority, Some(12));
     assert_eq!(only("msg_shadow").1.shadow.as_deref(), Some("shown.as"));
-    assert_eq!(only("msg_retries_header").1.retries, 3);
-    assert_eq!(only("msg_ignore_result").1.ignore_result, Some(true));
+    assert_eq!(only("msg_retries_header").1.facts.retries, 3);
+    assert_eq!(only("msg_ignore_result").1.facts.ignore_result, Some(true));
     let (message, _) = only("msg_extra_properties");
     let extra = [("message_id".to_owned(), "\"m1\"".to_owned()), ("app_id".to_owned(), "\"x\"".to_owned())];
     assert_eq!(message.properties.extra, extra);
@@ -161,7 +162,7 @@ fn options_of_a_call_are_where_celery_put_them() {
     let (message, headers) = only("msg_reply_to");
     assert_eq!(message.properties.reply_to.as_deref(), Some("someq"));
     assert_eq!(message.properties.correlation_id.as_deref(), Some("c-1"));
-    assert_ne!(headers.id, "c-1");
+    assert_ne!(headers.facts.id, "c-1");
 }
 
 #[test]
@@ -170,11 +171,11 @@ fn naive_times_depend_on_the_readers_zone() {
     for (zone, moment) in [("UTC", "2030-01-02T03:04:05+00:00"), ("Europe/Oslo", "2030-01-02T02:04:05+00:00")] {
         let options = ReadOptions { zone: Zone::named(zone).expect("known"), ..ReadOptions::default() };
         let headers = TaskHeaders::parse(&message, &options).expect("a task");
-        assert_eq!(headers.eta.map(|eta| iso8601::format(eta, &Zone::UTC)).as_deref(), Some(moment));
+        assert_eq!(headers.facts.eta.map(|eta| iso8601::format(eta, &Zone::UTC)).as_deref(), Some(moment));
     }
     let (_, headers) = only("msg_eta_aware");
     assert_eq!(
-        headers.eta.map(|eta| iso8601::format(eta, &Zone::fixed(7200))).as_deref(),
+        headers.facts.eta.map(|eta| iso8601::format(eta, &Zone::fixed(7200))).as_deref(),
         Some("2030-01-02T03:04:05.006000+02:00")
     );
 }
@@ -195,7 +196,7 @@ fn members_of_a_group_are_numbered_in_either_protocol() {
         let mut indexes: Vec<_> = messages.iter().map(|headers| headers.group_index).collect();
         indexes.sort();
         assert_eq!(indexes, [Some(0), Some(1), Some(2)], "{name}");
-        assert!(messages.iter().all(|headers| headers.group.is_some() && headers.group == messages[0].group), "{name}");
+        assert!(messages.iter().all(|headers| headers.facts.group.is_some() && headers.facts.group == messages[0].facts.group), "{name}");
     }
 }
 
@@ -203,7 +204,7 @@ fn members_of_a_group_are_numbered_in_either_protocol() {
 fn workflows_travel_in_the_body() {
     let body = |name: &str| {
         let (message, headers) = only(name);
-        Body::read(&message.body, &message.content_type, headers.compression.as_deref(), &Limits::default())
+        Body::read(&message.body, &message.content_type, headers.facts.compression.as_deref(), &Limits::default())
             .expect(name)
     };
     // The next step of a chain is the last of the list.
@@ -231,8 +232,8 @@ fn compressed_bodies_are_unpacked_or_left_to_python() {
         ("msg_compression_brotli", Codec::Brotli),
     ] {
         let (message, headers) = only(name);
-        assert_eq!(headers.compression.as_deref(), Some(codec.content_type()), "{name}");
-        let body = Body::read(&message.body, &message.content_type, headers.compression.as_deref(), &Limits::default());
+        assert_eq!(headers.facts.compression.as_deref(), Some(codec.content_type()), "{name}");
+        let body = Body::read(&message.body, &message.content_type, headers.facts.compression.as_deref(), &Limits::default());
         match body {
             Ok(body) => assert_eq!(body.args.at(0).and_then(Value::as_str), Some("z".repeat(400).as_str()), "{name}"),
             Err(ReadError::NeedsPython(NeedsPython::Compression(_))) => assert!(!codec.is_native(), "{name}"),
@@ -251,7 +252,7 @@ fn pickle_and_yaml_headers_are_read_and_their_bodies_left_to_python() {
         let (message, headers) = only(name);
         assert_eq!(message.content_type, serializer.content_type());
         assert_eq!(message.content_encoding, serializer.content_encoding());
-        assert_eq!(headers.protocol, Protocol::Two);
+        assert_eq!(headers.facts.protocol, Protocol::Two);
         let body = Body::read(&message.body, &message.content_type, None, &Limits::default());
         let native = serializer == Serializer::Msgpack;
         assert_eq!(body.is_ok(), native, "{name}");
@@ -272,7 +273,10 @@ fn a_protocol_1_body_in_msgpack_or_packed_is_read() {
         content_type: Serializer::Msgpack.content_type().into(),
         ..message
     };
-    assert_eq!(headers_of(&packed), TaskHeaders { compression: Some("zstd".into()), ..headers });
+    assert_eq!(headers_of(&packed), TaskHeaders {
+            facts: TaskFacts { compression: Some("zstd".into()), ..headers.facts.clone() },
+            ..headers
+        });
 }
 
 #[test]
@@ -280,9 +284,9 @@ fn headers_win_in_a_hybrid_message() {
     let (message, _) = only("msg_v1_countdown");
     let hybrid = Message { headers: r#"{"task": "other", "eta": null, "root_id": "r"}"#.into(), ..message };
     let headers = headers_of(&hybrid);
-    assert_eq!((headers.protocol, headers.task.as_str()), (Protocol::Hybrid, "other"));
-    assert_eq!((headers.eta, headers.root_id.as_deref()), (None, Some("r")));
-    assert_eq!(headers.id, hybrid.properties.correlation_id.clone().expect("the id"));
+    assert_eq!((headers.facts.protocol, headers.facts.task.as_str()), (Protocol::Hybrid, "other"));
+    assert_eq!((headers.facts.eta, headers.root_id.as_deref()), (None, Some("r")));
+    assert_eq!(headers.facts.id, hybrid.properties.correlation_id.clone().expect("the id"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use umbel_protocol::content::Serializer;
 use umbel_protocol::json::{self, Value, Writer};
 use umbel_protocol::result::{self, Record};
 use umbel_protocol::{
-    Destination, Limits, Message, Properties, ReadOptions, TaskHeaders, Timestamp, Zone, base64, envelope, iso8601,
+    Destination, Limits, Message, Properties, ReadError, ReadOptions, TaskFacts, TaskHeaders, Timestamp, Zone, base64, envelope, iso8601,
     msgpack,
 };
 
@@ -88,6 +88,16 @@ prop_compose! {
     }
 }
 
+/// The facts, which must be the same however much else is read.
+fn both_ways(message: &Message, options: &ReadOptions) -> Result<TaskFacts, ReadError> {
+    let facts = TaskFacts::parse(message, options);
+    match (&facts, TaskHeaders::parse(message, options)) {
+        (Ok(facts), Ok(headers)) => assert_eq!(*facts, headers.facts),
+        (facts, headers) => assert_eq!(facts.is_ok(), headers.is_ok(), "{}", message.headers),
+    }
+    facts
+}
+
 /// Every reader of bytes there is; none may panic.
 fn read_all_ways(bytes: &[u8]) {
     let _ = json::parse(bytes, &limits());
@@ -95,7 +105,7 @@ fn read_all_ways(bytes: &[u8]) {
     let _ = json::members(bytes, &limits());
     let _ = json::elements(bytes, &limits());
     let _ = msgpack::decode(bytes, &limits());
-    let _ = envelope::decode(bytes, &limits()).map(|message| TaskHeaders::parse(&message, &ReadOptions::default()));
+    let _ = envelope::decode(bytes, &limits()).map(|message| both_ways(&message, &ReadOptions::default()));
     let _ = BodyText::split(bytes, &limits());
     let _ = result::unpack(bytes, &limits());
     let _ = base64::decode(bytes);
@@ -109,7 +119,7 @@ fn read_all_ways(bytes: &[u8]) {
         let _ = json::text_of(text);
         let _ = iso8601::parse(text);
         let headers = Message { headers: text.to_owned(), ..Message::default() };
-        let _ = TaskHeaders::parse(&headers, &ReadOptions::default());
+        let _ = both_ways(&headers, &ReadOptions::default());
         // Splicing a mark into any text, too.
         let marked = Message { properties: Properties { redelivered: true, ..Properties::default() }, ..headers };
         let _ = envelope::encode(&marked, "tag");
@@ -271,7 +281,7 @@ fn a_message_cut_at_every_byte_is_an_error() {
     }
     for end in 0..message.headers.len() {
         let cut = Message { headers: message.headers.get(..end).unwrap_or("{").to_owned(), ..message.clone() };
-        assert!(TaskHeaders::parse(&cut, &ReadOptions::default()).is_err(), "headers cut at {end}");
+        assert!(both_ways(&cut, &ReadOptions::default()).is_err(), "headers cut at {end}");
     }
     let value = json::parse(&raw, &limits()).expect("JSON");
     let packed = msgpack::encode(&value).expect("fits");

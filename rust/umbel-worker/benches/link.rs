@@ -8,6 +8,7 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use umbel_protocol::{ReadOptions, TaskFacts};
 use umbel_worker::engine::{Job, JobId, Outcome};
 use umbel_worker::link::incoming::Incoming;
 use umbel_worker::link::{ChildLink, ParentLink, ToChild, ToMain};
@@ -24,6 +25,7 @@ fn jobs() -> Vec<Job> {
     let job = |number| Job {
         id: JobId(number as u64),
         queue: Arc::from("celery"),
+        facts: Arc::new(TaskFacts::parse(&tasks::message(number), &ReadOptions::default()).expect("a task")),
         message: Arc::new(tasks::message(number)),
     };
     (0..BATCH).map(job).collect()

@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use umbel_broker::{DeadReason, Outgoing};
-use umbel_protocol::{Destination, Message, Properties, ResultWrite, Timestamp};
+use umbel_protocol::{Destination, Message, Properties, Protocol, ResultWrite, TaskFacts, Timestamp};
 use umbel_worker::engine::{Job, JobId, Outcome, Verdict};
 use umbel_worker::link::incoming::Incoming;
 use umbel_worker::link::{PROTOCOL_VERSION, ToChild, ToMain};
@@ -51,10 +51,35 @@ fn message() -> impl Strategy<Value = Message> {
     )
 }
 
+fn facts() -> impl Strategy<Value = TaskFacts> {
+    let protocol = prop_oneof![Just(Protocol::One), Just(Protocol::Two), Just(Protocol::Hybrid)];
+    let limit = || option::of(any::<u64>().prop_map(Duration::from_micros));
+    let time = || option::of(any::<i64>().prop_map(Timestamp));
+    let text = || option::of(".{0,9}");
+    let names = (protocol, ".{1,9}", ".{1,9}", text(), text(), text());
+    (names, (time(), time()), (limit(), limit()), any::<u32>(), any::<Option<bool>>()).prop_map(
+        |((protocol, task, id, group, parent_id, compression), times, limits, retries, ignore_result)| TaskFacts {
+            protocol,
+            task,
+            id,
+            eta: times.0,
+            expires: times.1,
+            group,
+            parent_id,
+            retries,
+            time_limit: limits.0,
+            soft_time_limit: limits.1,
+            ignore_result,
+            compression,
+        },
+    )
+}
+
 fn job() -> impl Strategy<Value = Job> {
-    (any::<u64>(), "[ab]{0,2}", message()).prop_map(|(id, queue, message)| Job {
+    (any::<u64>(), "[ab]{0,2}", facts(), message()).prop_map(|(id, queue, facts, message)| Job {
         id: JobId(id),
         queue: Arc::from(queue),
+        facts: Arc::new(facts),
         message: Arc::new(message),
     })
 }
@@ -204,6 +229,7 @@ fn large_batches_are_split_and_read_back() {
         .map(|id| Job {
             id: JobId(id),
             queue: Arc::from("celery"),
+            facts: Arc::default(),
             message: Arc::new(Message { body: vec![7; 64 << 10], ..Message::default() }),
         })
         .collect();

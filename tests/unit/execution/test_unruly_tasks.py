@@ -197,8 +197,7 @@ def test_an_errback_that_exits_leaves_the_failure_as_it_is(app: Umbel, bench: Be
 
 def test_a_soft_limit_that_passes_before_the_task_runs_is_reported(app: Umbel) -> None:
     class Limited(Job):
-        @property
-        def headers(self) -> dict[str, Any]:
+        def decode_json(self) -> Any:
             raise SoftTimeLimitExceeded
 
     task, link = app.task(name="plain")(lambda: 1), Link()

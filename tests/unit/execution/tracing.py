@@ -16,6 +16,10 @@ class Job:
         self._headers = _native.json_loads(_native.json_dumps(dict(message["headers"])))
         self.id = self._headers["id"]
         self.task = self._headers["task"]
+        self.group = self._headers.get("group")
+        self.parent_id = self._headers.get("parent_id")
+        self.retries = self._headers.get("retries") or 0
+        self.ignore_result = self._headers.get("ignore_result")
         self.body = message["body"]
         self.content_type = message["content_type"]
         self.content_encoding = message["content_encoding"]

@@ -15,12 +15,14 @@ HEADERS: dict[str, Any] = {"lang": "py", "task": "t", "id": "i", "retries": 2, "
 
 
 def of_job(headers: dict[str, Any], **properties: Any) -> Context:
+    facts = {"group": None, "parent_id": None, "retries": 0, "ignore_result": None}
     job: Any = SimpleNamespace(
+        **{name: headers.get(name, default) for name, default in {"id": "", "task": "", **facts}.items()},
         headers=headers,
         properties={"reply_to": "r", "correlation_id": "c", **properties},
         delivery_info={"exchange": "", "routing_key": "celery", "priority": 0, "redelivered": False},
     )
-    return Context.of_job(job, dict(headers), [1], {"k": 2}, "node")
+    return Context.of_job(job, [1], {"k": 2}, "node")
 
 
 def test_every_field_of_celery_is_there() -> None:
@@ -55,6 +57,25 @@ def test_a_custom_header_replaces_nothing_else(name: str) -> None:
     assert request.job is not None
     assert request.job != "evil"
     assert request.headers == {name: "evil"}
+
+
+def test_what_a_task_sets_stays_whatever_is_read_later() -> None:
+    request = of_job({**HEADERS, "eta": "2026-01-01T00:00:00", "tenant": 1})
+    request.retries = 7
+    request.update(tenant=2)
+    assert request.eta == "2026-01-01T00:00:00"
+    assert (request.retries, request.tenant) == (7, 2)  # type: ignore[attr-defined]
+    assert "'parent_id': 'p'" in repr(request)
+
+
+def test_headers_are_read_when_one_of_them_is_asked_for() -> None:
+    request = of_job({**HEADERS, "tenant": 1})
+    assert (request.id, request.retries, request.ignore_result) == ("i", 2, None)
+    assert "timelimit" not in vars(request)
+    assert request.timelimit == [9, 8]
+    assert vars(request)["tenant"] == 1
+    with pytest.raises(AttributeError, match="no field 'nonsense'"):
+        request.nonsense  # noqa: B018
 
 
 def test_sending_it_again() -> None:

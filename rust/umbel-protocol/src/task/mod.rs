@@ -32,47 +32,54 @@ pub enum Protocol {
     Two,
 }
 
-/// A task message's headers, or the same facts from a protocol 1 body.
+/// What an engine must know of a task message to take, run and settle it.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct TaskHeaders {
+pub struct TaskFacts {
     /// The form it was in.
     pub protocol: Protocol,
     /// The task's registered name; not empty.
     pub task: String,
     /// Task id; not empty, of any form.
     pub id: String,
-    /// Name to show instead of `task`.
-    pub shadow: Option<String>,
     /// Not to run before; `None`: at once.
     pub eta: Option<Timestamp>,
     /// Not to run after; `None`: never expires.
     pub expires: Option<Timestamp>,
     /// Group id.
     pub group: Option<String>,
-    /// Place among the results of its chord.
-    pub group_index: Option<i64>,
+    /// Id of the task that sent it.
+    pub parent_id: Option<String>,
     /// Retries so far.
     pub retries: u32,
     /// Hard limit; `None`: the task's own.
     pub time_limit: Option<Duration>,
     /// Soft limit; `None`: the task's own.
     pub soft_time_limit: Option<Duration>,
+    /// Whether to store no result; `None`: the task's own setting decides.
+    pub ignore_result: Option<bool>,
+    /// Codec of the body, by name or content type.
+    pub compression: Option<String>,
+}
+
+/// A task message's headers, or the same facts from a protocol 1 body.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TaskHeaders {
+    /// What an engine must know.
+    pub facts: TaskFacts,
+    /// Name to show instead of the task's.
+    pub shadow: Option<String>,
+    /// Place among the results of its chord.
+    pub group_index: Option<i64>,
     /// Id of the task that began the workflow.
     pub root_id: Option<String>,
-    /// Id of the task that sent it.
-    pub parent_id: Option<String>,
     /// Arguments as text for people.
     pub argsrepr: Option<String>,
     /// Keyword arguments as text for people.
     pub kwargsrepr: Option<String>,
     /// Who sent it.
     pub origin: Option<String>,
-    /// Whether to store no result; `None`: the task's own setting decides.
-    pub ignore_result: Option<bool>,
     /// How many times it was replaced.
     pub replaced_task_nesting: u32,
-    /// Codec of the body, by name or content type.
-    pub compression: Option<String>,
     /// Stamps by name, those without a value left out.
     pub stamps: Vec<(String, Value)>,
 }

@@ -1,48 +1,67 @@
-//! From a message to [`TaskHeaders`].
+//! From a message to [`TaskHeaders`] or their better part, [`TaskFacts`].
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::{Protocol, ReadOptions, TaskHeaders, read_time, read_time_limit};
+use super::{Protocol, ReadOptions, TaskFacts, TaskHeaders, read_time, read_time_limit};
 use crate::body;
 use crate::content::Serializer;
 use crate::fields::Fields;
 use crate::json::Value;
 use crate::{Limits, Malformed, Message, ReadError, Timestamp};
 
-impl TaskHeaders {
+impl TaskFacts {
     /// Reads a task message.
     ///
     /// Protocol 2 needs the headers alone. Protocol 1 (no `task` header) needs the body; when only Python can read
     /// that (pickle, yaml, lzma), the error is [`ReadError::NeedsPython`]. A message without a usable id or name,
-    /// and one with a wrong type in any field the engine acts on, is malformed.
+    /// and one with a wrong type in any of [`TaskHeaders`]' fields, is malformed.
     pub fn parse(message: &Message, options: &ReadOptions) -> Result<Self, ReadError> {
-        let text = if message.headers.is_empty() { "{}" } else { message.headers.as_str() };
-        let headers = Fields::read(text.as_bytes(), "headers", "header", &options.limits)?;
-        let compression = headers.string("compression")?;
-        let is_two = headers.has("task");
-        if is_two && !may_be_hybrid(message, compression.is_some(), &headers) {
-            let fields = Sources { headers: Some(&headers), body: None };
-            return Ok(fields.read(Protocol::Two, compression, options)?);
-        }
-        let text = match body_as_json(message, compression.as_deref(), &options.limits) {
-            Err(ReadError::NeedsPython(_)) if is_two => Cow::Borrowed(b"".as_slice()),
-            other => other?,
-        };
-        if is_two && !is_map_with_args(&text, &options.limits) {
-            let fields = Sources { headers: Some(&headers), body: None };
-            return Ok(fields.read(Protocol::Two, compression, options)?);
-        }
-        let body = protocol_one(&text, &options.limits)?;
-        if is_two {
-            let fields = Sources { headers: Some(&headers), body: Some(&body) };
-            return Ok(fields.read(Protocol::Hybrid, compression, options)?);
-        }
-        if !body.has("task") {
-            return Err(no_task().into());
-        }
-        Ok(Sources { headers: None, body: Some(&body) }.read(Protocol::One, compression, options)?)
+        parse(message, options, |sources, protocol, compression| {
+            sources.check_rest(&options.limits)?;
+            sources.facts(protocol, compression, options)
+        })
     }
+}
+
+impl TaskHeaders {
+    /// Reads a task message; as [`TaskFacts::parse`].
+    pub fn parse(message: &Message, options: &ReadOptions) -> Result<Self, ReadError> {
+        parse(message, options, |sources, protocol, compression| {
+            let facts = sources.facts(protocol, compression, options)?;
+            sources.headers(facts, &options.limits)
+        })
+    }
+}
+
+/// Finds out which form the message has and where its fields are, and has `read` read them.
+fn parse<T>(
+    message: &Message,
+    options: &ReadOptions,
+    read: impl Fn(&Sources<'_, '_>, Protocol, Option<String>) -> Result<T, Malformed>,
+) -> Result<T, ReadError> {
+    let text = if message.headers.is_empty() { "{}" } else { message.headers.as_str() };
+    let headers = Fields::read(text.as_bytes(), "headers", "header", &options.limits)?;
+    let compression = headers.string("compression")?;
+    let is_two = headers.has("task");
+    if is_two && !may_be_hybrid(message, compression.is_some(), &headers) {
+        return Ok(read(&Sources { headers: Some(&headers), body: None }, Protocol::Two, compression)?);
+    }
+    let text = match body_as_json(message, compression.as_deref(), &options.limits) {
+        Err(ReadError::NeedsPython(_)) if is_two => Cow::Borrowed(b"".as_slice()),
+        other => other?,
+    };
+    if is_two && !is_map_with_args(&text, &options.limits) {
+        return Ok(read(&Sources { headers: Some(&headers), body: None }, Protocol::Two, compression)?);
+    }
+    let body = protocol_one(&text, &options.limits)?;
+    if is_two {
+        return Ok(read(&Sources { headers: Some(&headers), body: Some(&body) }, Protocol::Hybrid, compression)?);
+    }
+    if !body.has("task") {
+        return Err(no_task().into());
+    }
+    Ok(read(&Sources { headers: None, body: Some(&body) }, Protocol::One, compression)?)
 }
 
 fn no_task() -> Malformed {
@@ -94,37 +113,51 @@ struct Sources<'s, 'a> {
 }
 
 impl Sources<'_, '_> {
-    fn read(
+    fn facts(
         &self,
         protocol: Protocol,
         compression: Option<String>,
         options: &ReadOptions,
-    ) -> Result<TaskHeaders, Malformed> {
+    ) -> Result<TaskFacts, Malformed> {
         let (time_limit, soft_time_limit) = self.time_limits(&options.limits)?;
         // Protocol 1 called it taskset, and that name wins where it is present.
         let group = if protocol == Protocol::One && self.of("taskset").has("taskset") { "taskset" } else { "group" };
-        Ok(TaskHeaders {
+        Ok(TaskFacts {
             protocol,
             task: self.required("task")?,
             id: self.required("id")?,
-            shadow: self.of("shadow").shown("shadow"),
             eta: self.time("eta", options)?,
             expires: self.time("expires", options)?,
             group: self.string(group)?,
-            group_index: self.of("group_index").integer("group_index")?,
+            parent_id: self.string("parent_id")?,
             retries: self.count("retries")?,
             time_limit,
             soft_time_limit,
+            ignore_result: self.of("ignore_result").boolean("ignore_result")?,
+            compression,
+        })
+    }
+
+    fn headers(&self, facts: TaskFacts, limits: &Limits) -> Result<TaskHeaders, Malformed> {
+        Ok(TaskHeaders {
+            facts,
+            shadow: self.of("shadow").shown("shadow"),
+            group_index: self.of("group_index").integer("group_index")?,
             root_id: self.string("root_id")?,
-            parent_id: self.string("parent_id")?,
             argsrepr: self.of("argsrepr").shown("argsrepr"),
             kwargsrepr: self.of("kwargsrepr").shown("kwargsrepr"),
             origin: self.of("origin").shown("origin"),
-            ignore_result: self.of("ignore_result").boolean("ignore_result")?,
             replaced_task_nesting: self.count("replaced_task_nesting")?,
-            compression,
-            stamps: self.stamps(&options.limits)?,
+            stamps: self.stamps(limits)?,
         })
+    }
+
+    /// What [`Sources::headers`] would find wrong, without making anything of what is right.
+    fn check_rest(&self, limits: &Limits) -> Result<(), Malformed> {
+        self.of("group_index").integer("group_index")?;
+        self.of("root_id").text("root_id")?;
+        self.count("replaced_task_nesting")?;
+        self.stamps(limits).map(drop)
     }
 
     /// Where `name` is to be read: in the headers if they have it.
@@ -161,6 +194,9 @@ impl Sources<'_, '_> {
 
     fn time_limits(&self, limits: &Limits) -> Result<(Option<Duration>, Option<Duration>), Malformed> {
         let fields = self.of("timelimit");
+        if fields.raw("timelimit").is_none_or(|raw| raw == "[null, null]") {
+            return Ok((None, None)); // As almost all messages have it.
+        }
         let value = fields.value("timelimit", limits)?.unwrap_or(Value::Null);
         let read = |value| read_time_limit(value).map_err(|error| fields.malformed("timelimit", error.detail));
         match &value {

@@ -61,7 +61,8 @@ impl Engine {
         child.queued.push_back(job);
         child.load += held.predicted;
         self.queued += 1;
-        Some(Job { id: job, queue: held.queue.clone(), message: held.message.clone() })
+        let (queue, facts, message) = (held.queue.clone(), held.facts.headers.clone(), held.message.clone());
+        Some(Job { id: job, queue, facts, message })
     }
 
     /// When nothing waits here and a child is idle: takes back what is queued behind a job that has been running

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use umbel_broker::DeadReason;
-use umbel_protocol::{Limits, Message, NeedsPython, ReadError, ReadOptions, ResultWrite, TaskHeaders, Timestamp};
+use umbel_protocol::{Limits, Message, NeedsPython, ReadError, ReadOptions, ResultWrite, TaskFacts, Timestamp};
 
 use super::config::EngineConfig;
 use super::records;
@@ -14,16 +14,16 @@ use super::tasks::{Registered, TaskTable};
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) task: Arc<Registered>,
-    pub(super) headers: Box<TaskHeaders>,
+    pub(super) headers: Arc<TaskFacts>,
     pub(super) time_limit: Option<Duration>,
     pub(super) soft_time_limit: Option<Duration>,
 }
 
 impl Facts {
-    fn new(task: Arc<Registered>, headers: TaskHeaders) -> Self {
+    fn new(task: Arc<Registered>, headers: TaskFacts) -> Self {
         let time_limit = headers.time_limit.or(task.options.time_limit);
         let soft_time_limit = headers.soft_time_limit.or(task.options.soft_time_limit);
-        Self { task, headers: Box::new(headers), time_limit, soft_time_limit }
+        Self { task, headers: Arc::new(headers), time_limit, soft_time_limit }
     }
 
     /// Registered name.
@@ -73,7 +73,7 @@ impl Refusal {
     }
 
     /// A refusal of a message whose task is known by name and id.
-    fn of(headers: &TaskHeaders, kind: &str, detail: String) -> Box<Self> {
+    fn of(headers: &TaskFacts, kind: &str, detail: String) -> Box<Self> {
         let (task, id) = (headers.task.clone(), headers.id.clone());
         Box::new(Self { task, id, ..Self::new(kind, detail) })
     }
@@ -111,10 +111,10 @@ impl<'a> Intake<'a> {
         Err(Box::new(Refusal::new("oversized", detail)))
     }
 
-    fn headers(&self, message: &Message) -> Result<TaskHeaders, Box<Refusal>> {
+    fn headers(&self, message: &Message) -> Result<TaskFacts, Box<Refusal>> {
         let limits = Limits { max_bytes: self.config.max_message_bytes, ..Limits::default() };
         let options = ReadOptions { limits, ..ReadOptions::default() };
-        TaskHeaders::parse(message, &options).map_err(|error| {
+        TaskFacts::parse(message, &options).map_err(|error| {
             Box::new(match error {
                 ReadError::NeedsPython(_) if !self.accepts(message) => {
                     Refusal::new("not-accepted", self.not_accepted(message))
@@ -125,7 +125,7 @@ impl<'a> Intake<'a> {
         })
     }
 
-    fn unknown(&self, headers: &TaskHeaders, now: Timestamp) -> Box<Refusal> {
+    fn unknown(&self, headers: &TaskFacts, now: Timestamp) -> Box<Refusal> {
         let detail = format!(
             "no task named {:?} is registered in this worker: import the module that defines it (settings 'imports' \
              and 'include'), or look for a typo in the name",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use umbel_broker::{DeadReason, Outgoing};
-use umbel_protocol::{Message, ResultWrite};
+use umbel_protocol::{Message, ResultWrite, TaskFacts};
 
 /// Number of a job within one worker process; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,6 +16,8 @@ pub struct Job {
     pub id: JobId,
     /// Queue it came from.
     pub queue: Arc<str>,
+    /// What the engine has read of it.
+    pub facts: Arc<TaskFacts>,
     /// The message, unchanged.
     pub message: Arc<Message>,
 }

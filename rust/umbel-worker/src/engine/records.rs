@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use umbel_protocol::content::Serializer;
 use umbel_protocol::result::{ExceptionRecord, Record};
-use umbel_protocol::{ResultWrite, TaskHeaders, Timestamp, Zone};
+use umbel_protocol::{ResultWrite, TaskFacts, Timestamp, Zone};
 
 use super::intake::Facts;
 
@@ -15,7 +15,7 @@ pub(super) fn expired(facts: &Facts, expires: Option<Duration>, now: Timestamp) 
 }
 
 /// A task nobody knows.
-pub(super) fn not_registered(headers: &TaskHeaders, expires: Option<Duration>, now: Timestamp) -> Option<ResultWrite> {
+pub(super) fn not_registered(headers: &TaskFacts, expires: Option<Duration>, now: Timestamp) -> Option<ResultWrite> {
     write(headers, "FAILURE", &ExceptionRecord::not_registered(&headers.task), expires, now)
 }
 
@@ -33,7 +33,7 @@ pub(super) fn time_limit_exceeded(facts: &Facts, expires: Option<Duration>, now:
 
 /// `None` is for what cannot be: a record of text and numbers that JSON does not take.
 fn write(
-    headers: &TaskHeaders,
+    headers: &TaskFacts,
     state: &str,
     exception: &ExceptionRecord,
     expires: Option<Duration>,

@@ -9,7 +9,7 @@ use umbel_protocol::body::{self, BodyText, Embed};
 use umbel_protocol::content::Serializer;
 use umbel_protocol::json::{self, Value};
 use umbel_protocol::result::{Record, states};
-use umbel_protocol::{Limits, Message, ReadError, ReadOptions, ResultWrite, TaskHeaders, Zone, iso8601};
+use umbel_protocol::{Limits, ReadError, ResultWrite, TaskFacts, Zone, iso8601};
 
 use super::registry::{Call, Registry, TaskError, TaskResult};
 use crate::engine::{Job, Outcome, Verdict};
@@ -28,10 +28,9 @@ impl Runner {
     /// Runs one job. A message that cannot be decoded, names an unknown task or asks for follow-ups, which native
     /// handlers do not send, is rejected: it goes to the dead letters.
     pub fn run(&self, job: &Job) -> Outcome {
-        let ended = read(&job.message).and_then(|(headers, args, kwargs)| {
-            let call = Call { headers: &headers, args, kwargs };
-            let result = self.call(&call)?;
-            Ok(self.ended(job, &headers, result))
+        let ended = read(job).and_then(|(args, kwargs)| {
+            let result = self.call(&Call { headers: &job.facts, args, kwargs })?;
+            Ok(self.ended(job, &job.facts, result))
         });
         ended.unwrap_or_else(|reason| outcome(job, Verdict::Reject(reason), None))
     }
@@ -45,7 +44,7 @@ impl Runner {
         }
     }
 
-    fn ended(&self, job: &Job, headers: &TaskHeaders, result: TaskResult) -> Outcome {
+    fn ended(&self, job: &Job, headers: &TaskFacts, result: TaskResult) -> Outcome {
         let (verdict, state, value) = match result {
             Ok(value) => (Verdict::Success, states::SUCCESS, value),
             Err(TaskError(exception)) => (Verdict::Failure, states::FAILURE, exception.to_value()),
@@ -72,10 +71,10 @@ fn dead(kind: &str, detail: impl Into<String>) -> DeadReason {
     DeadReason { kind: kind.into(), detail: detail.into() }
 }
 
-type Arguments = (TaskHeaders, Vec<Value>, Vec<(String, Value)>);
+type Arguments = (Vec<Value>, Vec<(String, Value)>);
 
-fn read(message: &Message) -> Result<Arguments, DeadReason> {
-    let headers = TaskHeaders::parse(message, &ReadOptions::default()).map_err(undecodable)?;
+fn read(job: &Job) -> Result<Arguments, DeadReason> {
+    let (message, headers) = (&job.message, &job.facts);
     let limits = Limits::default();
     let unpacked = body::unpack(&message.body, headers.compression.as_deref(), &limits).map_err(undecodable)?;
     let text = body::json_text(&message.content_type, unpacked, &limits).map_err(undecodable)?;
@@ -86,7 +85,7 @@ fn read(message: &Message) -> Result<Arguments, DeadReason> {
     }
     let value = |text: &str| json::parse(text.as_bytes(), &limits).map_err(|error| undecodable(error.into()));
     match (value(parts.args)?, value(parts.kwargs)?) {
-        (Value::Array(args), Value::Object(kwargs)) => Ok((headers, args, kwargs)),
+        (Value::Array(args), Value::Object(kwargs)) => Ok((args, kwargs)),
         _ => Err(dead("undecodable", "body: args is no list or kwargs no object")),
     }
 }

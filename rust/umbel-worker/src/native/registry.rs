@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use umbel_protocol::TaskHeaders;
+use umbel_protocol::TaskFacts;
 use umbel_protocol::json::Value;
 use umbel_protocol::result::ExceptionRecord;
 
@@ -16,8 +16,8 @@ type Handler = Box<dyn Fn(&Call<'_>) -> TaskResult + Send + Sync>;
 /// One call of a task.
 #[derive(Debug)]
 pub struct Call<'a> {
-    /// Its headers: id, name, retries, …
-    pub headers: &'a TaskHeaders,
+    /// What its headers say: id, name, retries, …
+    pub headers: &'a TaskFacts,
     /// Positional arguments.
     pub args: Vec<Value>,
     /// Keyword arguments, in wire order.
