@@ -150,6 +150,8 @@ class Tracer:
         if compression is None and content_type == _JSON and _JSON in self._accept:
             try:
                 args, kwargs, embed = job.decode_json()
+            except SoftTimeLimitExceeded:
+                raise
             except Exception as error:
                 raise DecodeError(f"the body is no task in JSON: {error}") from error
         else:
