@@ -93,6 +93,13 @@ def measure(run: Run, measurement: Measurement, peer: Peer, results: Results) ->
         took.append(round(time.monotonic() - begun, 2))
 
 
+def outcome(results: Results, measurement: Measurement, peer: Peer) -> str:
+    """A few words about the measurement taken last, for a log."""
+    if (peer.name, measurement.name) in results.failures:
+        return "failed"
+    return f"took {results.durations[measurement.name][peer.name][-1]:.1f} s"
+
+
 def circumstances(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     """What a reader needs to judge the figures."""
     found: dict[str, Any] = {
@@ -158,8 +165,11 @@ def main(words: Sequence[str] | None = None) -> int:
         with progress(console) as bar:
             shown = bar.add_task("", total=len(plan))
             for number, measurement, peer in plan:
-                bar.update(shown, description=f"round {number + 1}: {measurement.name}, {peer.name}")
+                doing = f"round {number + 1}: {measurement.name}, {peer.name}"
+                bar.update(shown, description=doing)
                 measure(run, measurement, peer, results)
+                if not console.is_terminal:
+                    console.print(f"{time.strftime('%H:%M:%S')} {doing}: {outcome(results, measurement, peer)}")
                 bar.advance(shown)
                 results.write(options.output)
         results.circumstances["counts"] = run.counts

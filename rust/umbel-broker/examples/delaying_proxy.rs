@@ -33,7 +33,9 @@ fn main() -> io::Result<()> {
         return check(delay);
     }
     let Some(to) = number(&arguments, "--to") else {
-        return Err(io::Error::other("usage: delaying_proxy --to PORT --round-trip-ms MS | --check --round-trip-ms MS"));
+        return Err(io::Error::other(
+            "usage: delaying_proxy --to PORT --round-trip-ms MS | --check --round-trip-ms MS",
+        ));
     };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     println!("{}", listener.local_addr()?.port());
