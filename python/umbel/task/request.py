@@ -60,53 +60,30 @@ class _Header:
         return request.__dict__.get(self._name, self._default)
 
 
-class _Fact:
-    """A header that the worker has read already: looking at it does not cost reading the others."""
-
-    def __init__(self, default: Any = None) -> None:
-        self._default = default
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, request: Context | None, owner: type) -> Any:
-        if request is None:
-            return self._default
-        job = request.job
-        if job is None:
-            return self._default
-        value = request.__dict__[self._name] = getattr(job, self._name)
-        return value
-
-
 def _header(default: Any = None) -> Any:
     return _Header(default)
-
-
-def _fact(default: Any = None) -> Any:
-    return _Fact(default)
 
 
 class Context:
     """A request. Every field may be absent from the message, and then has the value given here."""
 
-    id: Any = _fact()
-    task: Any = _fact()
+    id: Any = None
+    task: Any = None
     args: Any = None
     kwargs: Any = None
     shadow: str | None = _header()
     eta: str | None = _header()
     expires: str | None = _header()
-    group: str | None = _fact()
+    group: str | None = None
     group_index: int | None = _header()
-    retries: int = _fact(0)
+    retries: int = 0
     timelimit: Any = _header()
     root_id: str | None = _header()
-    parent_id: str | None = _fact()
+    parent_id: str | None = None
     argsrepr: str | None = _header()
     kwargsrepr: str | None = _header()
     origin: str | None = _header()
-    ignore_result: bool | None = _fact()
+    ignore_result: bool | None = None
     replaced_task_nesting: int = _header(0)
     stamped_headers: list[str] | None = _header()
     stamps: dict[str, Any] | None = _header()
@@ -147,6 +124,13 @@ class Context:
         request = cls.__new__(cls)
         fields = request.__dict__
         fields["job"] = job
+        # The worker has read these already.
+        fields["id"] = job.id
+        fields["task"] = job.task
+        fields["group"] = job.group
+        fields["parent_id"] = job.parent_id
+        fields["retries"] = job.retries
+        fields["ignore_result"] = job.ignore_result
         fields["args"] = args
         fields["kwargs"] = kwargs
         fields["hostname"] = hostname
@@ -158,8 +142,6 @@ class Context:
         if self.job is None or self._loaded:
             return
         fields["_loaded"] = True
-        for name in _FACTS:
-            getattr(self, name)
         for name, value in self.job.headers.items():
             # A custom header may have any name; it must not replace what is not a header, nor what was set since.
             if name not in fields and name not in _PROTECTED:
@@ -280,4 +262,3 @@ class Context:
 
 
 _PROTECTED = frozenset(name for name in dir(Context) if not name.startswith("__")) - _STANDARD
-_FACTS = tuple(name for name, field in vars(Context).items() if isinstance(field, _Fact))
