@@ -1,6 +1,6 @@
 //! Thousands of seeded histories. `UMBEL_SIM_SEED=<n>` runs one of them again and prints every step.
 
-use umbel_testkit::simulator::{Options, first_violation, run};
+use umbel_testkit::simulator::{Happening, Options, first_violation, run, run_all};
 use umbel_worker::engine::Sabotage;
 
 /// Histories per run of the suite; `UMBEL_SIM_SEEDS` asks for another number.
@@ -24,27 +24,18 @@ fn no_history_breaks_an_invariant() {
         return;
     }
     let seeds = number("UMBEL_SIM_SEEDS").unwrap_or(SEEDS);
-    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
-    let failed: Vec<(u64, String)> = std::thread::scope(|scope| {
-        let shares: Vec<_> = (0..threads)
-            .map(|first| {
-                scope.spawn(move || {
-                    let mut seeds = (first..seeds).step_by(threads as usize);
-                    seeds.find_map(|seed| run(seed, Options::default()).violation.map(|violation| (seed, violation)))
-                })
-            })
-            .collect();
-        shares
-            .into_iter()
-            .filter_map(|share| share.join().unwrap_or_else(|_| Some((u64::MAX, "panicked".into()))))
-            .collect()
-    });
-    let mut failed = failed;
-    failed.sort();
-    if let Some((seed, violation)) = failed.first() {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let summary = run_all(0..seeds, threads, Options::default(), &|_| {});
+    if let Some((seed, violation)) = summary.violation {
         panic!(
             "seed {seed}: {violation}\nUMBEL_SIM_SEED={seed} cargo test -p umbel-testkit --test simulation prints every step"
         );
+    }
+    assert_eq!(summary.histories, seeds);
+    if seeds >= SEEDS {
+        let unseen: Vec<&str> =
+            Happening::ALL.into_iter().filter(|kind| summary.counts.of(*kind) == 0).map(Happening::name).collect();
+        assert!(unseen.is_empty(), "never seen: {unseen:?}");
     }
 }
 
@@ -58,6 +49,7 @@ fn every_sabotage_is_noticed() {
         Sabotage::ForgetUnconfirmed,
         Sabotage::DropFollowUps,
         Sabotage::DropResults,
+        Sabotage::KeepLost,
     ] {
         let options = Options { sabotage: Some(sabotage), trace: false };
         let found = first_violation(0..500, options);

@@ -126,6 +126,8 @@ impl Broker {
 
     /// Hands out up to `want` messages.
     pub(super) fn fetch(&mut self, worker: usize, want: usize) -> Vec<Delivery> {
+        // One that was silent and asks again is alive: without a lease nobody would look for what it takes.
+        self.leases.entry(worker).or_insert(self.now);
         let mut taken = Vec::new();
         while taken.len() < want {
             let Some(message) = self.ready.pop_front() else { break };

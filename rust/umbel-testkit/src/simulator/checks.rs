@@ -144,7 +144,7 @@ impl World {
             self.violated(format!("w{worker} kills child {}, which cannot be killed", child.0));
         }
         let state = &self.workers[worker];
-        let (slack, patience) = if state.has_jumped { (5_000_000, 3_000_000) } else { (0, 20_000) };
+        let (slack, patience) = if state.has_jumped { (5_000_000, 3_000_000 + state.frozen_for) } else { (0, 20_000) };
         let in_shutdown = state.shutdown.is_some();
         let mut guilty = Vec::new();
         let (mut late, mut unwarned) = (None, false);
@@ -317,8 +317,9 @@ impl World {
     }
 
     fn check_shutdown_time(&mut self, worker: usize) {
-        if let Some((since, _)) = self.workers[worker].shutdown
-            && self.now - since > SHUTDOWN_SLACK
+        let state = &self.workers[worker];
+        if let Some((since, _)) = state.shutdown
+            && self.now - since > SHUTDOWN_SLACK + state.frozen_for
         {
             self.violated(format!("w{worker} does not come to an end: {:?}", self.workers[worker].engine.stats()));
         }
@@ -339,13 +340,13 @@ impl World {
             return self.violated(format!("w{worker} stopped without having been told to"));
         };
         let took = self.now - since;
-        if took > SHUTDOWN_SLACK {
+        if took > SHUTDOWN_SLACK + state.frozen_for {
             self.violated(format!("w{worker} took {took} µs to stop"));
         }
         let state = &self.workers[worker];
         let alive = state.standing.values().filter(|standing| !matches!(standing, Standing::Gone)).count();
         let held = self.broker.held_by(worker).count();
-        if state.is_connected && state.is_killable && (alive > 0 || held > 0) {
+        if state.is_in_touch() && state.is_killable && (alive > 0 || held > 0) {
             self.violated(format!("w{worker} stopped with {alive} children and {held} messages"));
         }
     }

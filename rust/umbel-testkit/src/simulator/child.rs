@@ -7,6 +7,8 @@ use umbel_protocol::{ResultWrite, Timestamp};
 use umbel_worker::engine::{ChildId, Input, Job, JobId, Outcome, Verdict};
 
 use super::checks::Run;
+use super::counts::Happening;
+use super::frozen::Backlog;
 use super::plan::{Act, Plan};
 use super::world::{Event, Told, World};
 
@@ -52,6 +54,8 @@ pub(super) struct Child {
     finished: u32,
     last_sent: i64,
     last_received: i64,
+    /// What waits for it while its process stands still.
+    pub(super) backlog: Backlog,
 }
 
 impl Child {
@@ -70,7 +74,12 @@ impl Child {
             finished: 0,
             last_sent: 0,
             last_received: 0,
+            backlog: None,
         }
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.is_alive
     }
 
     fn has_retired(&self) -> bool {
@@ -155,6 +164,9 @@ impl World {
         let plan = self.broker.stored[message].plan.clone();
         let number = self.runs.iter().filter(|run| run.message == message).count();
         let run = self.runs.len();
+        if number > 0 {
+            self.count(Happening::RanAgain);
+        }
         self.note(|| format!("w{worker} child {} runs {} as run {run} (delivery {})", child.0, plan.id, tag.0));
         self.runs.push(Run::new(message, tag.clone(), worker, child, job.id));
         self.handlings.entry(tag).or_default().runs.push(run);
@@ -163,6 +175,7 @@ impl World {
         let Some(model) = self.workers[worker].children.get_mut(&child) else { return };
         model.running.push(run);
         if plan.act == Act::KillUnheard && killable {
+            self.count(Happening::ChildCrashed);
             return self.child_dies_with(worker, child, "signal 11 (SIGSEGV)", LastWords::Cut);
         }
         if model.is_lazy {
@@ -203,6 +216,7 @@ impl World {
         let plan = self.broker.stored[message].plan.clone();
         let verdict = match plan.act {
             Act::KillChild { times } if number < times as usize && state.is_killable => {
+                self.count(Happening::ChildCrashed);
                 return self.child_dies(worker, child, "signal 11 (SIGSEGV)");
             }
             Act::Fail => Verdict::Failure,
@@ -232,6 +246,7 @@ impl World {
         let retires = model.retires_after == Some(model.finished);
         self.tell(worker, child, Input::Finished { child, outcome }, Told::Finished(run));
         if retires {
+            self.count(Happening::ChildRetired);
             self.give_back(worker, child, |_| true);
             self.tell(worker, child, Input::Retiring { child }, Told::Nothing);
         }
@@ -285,6 +300,9 @@ impl World {
         model.words_cut = words == LastWords::Cut;
         let at = if words == LastWords::Heard { (self.now + wait).max(model.last_sent) } else { self.now + wait };
         let how = how.to_owned();
+        if words == LastWords::Cut {
+            self.count(Happening::WordsLost);
+        }
         self.note(|| format!("w{worker} child {} dies: {how} ({words:?})", child.0));
         for run in self.runs.iter_mut().filter(|run| run.worker == worker && run.child == child) {
             run.child_died = true;

@@ -2,6 +2,7 @@
 
 use umbel_worker::engine::{ChildId, ShutdownKind};
 
+use super::counts::Happening;
 use super::world::{Event, World};
 
 /// Something that goes wrong, or that an operator does.
@@ -14,6 +15,24 @@ pub(super) enum Fault {
     /// A connection breaks for so many µs, perhaps longer than a lease.
     Disconnect {
         wait: i64,
+    },
+    /// A worker's packets vanish for so many µs; then it finds its connection broken.
+    Silence {
+        time: i64,
+    },
+    /// The broker is away for so many µs, and comes back with everything it had.
+    RestartBroker {
+        down: i64,
+    },
+    /// A worker's next request is carried out in part, refused, and repeated.
+    Refuse,
+    /// A worker's process stands still for so many µs, perhaps longer than a lease.
+    FreezeWorker {
+        time: i64,
+    },
+    /// A child's process stands still for so many µs.
+    FreezeChild {
+        time: i64,
     },
     /// A worker's clock moves by so many µs.
     ClockJump {
@@ -91,46 +110,83 @@ impl World {
     fn random_fault(&mut self) -> Fault {
         let rng = &mut self.rng;
         if self.mood == Mood::Apart && rng.u32(..4) > 0 {
-            return Fault::Disconnect { wait: 25_000_000 };
+            let time = 25_000_000;
+            return match rng.u32(..4) {
+                0 => Fault::Silence { time },
+                1 => Fault::FreezeWorker { time },
+                _ => Fault::Disconnect { wait: time },
+            };
         }
-        match rng.u32(..12) {
+        let short_or_long = |rng: &mut fastrand::Rng| [5_000, 500_000, 25_000_000][rng.usize(..3)];
+        match rng.u32(..18) {
             0 | 1 => Fault::KillWorker,
             2..=4 => Fault::KillChild,
-            5..=7 => Fault::Disconnect { wait: [5_000, 500_000, 25_000_000][rng.usize(..3)] },
+            5..=7 => Fault::Disconnect { wait: short_or_long(rng) },
             8 => Fault::ClockJump { by: rng.i64(-3_600_000_000..3_600_000_000) },
             9 => Fault::Shutdown(ShutdownKind::Warm),
             10 => Fault::Shutdown(ShutdownKind::Cold),
-            _ => Fault::Resize { children: rng.usize(0..=4) },
+            11 => Fault::Resize { children: rng.usize(0..=4) },
+            12 => Fault::Silence { time: short_or_long(rng) },
+            13 => Fault::RestartBroker { down: short_or_long(rng) },
+            14 => Fault::Refuse,
+            15 | 16 => Fault::FreezeWorker { time: short_or_long(rng) },
+            _ => Fault::FreezeChild { time: short_or_long(rng) },
         }
     }
 
-    /// A fault hits a worker that lives, if one does.
+    /// A fault hits a worker that lives, if one does. A process that stands still can be killed and nothing else.
     pub(super) fn strike(&mut self, fault: Fault) {
-        let living: Vec<usize> = self.living().collect();
-        if living.is_empty() || self.is_calm {
+        let kills = matches!(fault, Fault::KillWorker | Fault::KillChild);
+        let targets: Vec<usize> = self.living().filter(|&worker| kills || !self.is_frozen(worker)).collect();
+        if targets.is_empty() || self.is_calm {
             return;
         }
-        let worker = living[self.rng.usize(..living.len())];
+        let worker = targets[self.rng.usize(..targets.len())];
         self.report.faults += 1;
         self.note(|| format!("w{worker} {fault:?}"));
         match fault {
-            Fault::KillWorker => self.end_process(worker),
+            Fault::KillWorker => {
+                self.count(Happening::WorkerKilled);
+                self.end_process(worker);
+            }
             Fault::KillChild => self.kill_a_child(worker),
             Fault::Disconnect { wait } => self.disconnect(worker, wait),
+            Fault::Silence { time } => self.silence(worker, time),
+            Fault::RestartBroker { down } => self.restart_broker(down),
+            Fault::Refuse => self.workers[worker].refusals += 1,
+            Fault::FreezeWorker { time } => self.freeze_worker(worker, time),
+            Fault::FreezeChild { time } => self.freeze_a_child(worker, time),
             Fault::ClockJump { by } => {
+                self.count(Happening::ClockJump);
                 self.workers[worker].clock_offset += by;
                 self.workers[worker].has_jumped = true;
             }
             Fault::Shutdown(kind) => self.shut_down(worker, kind),
-            Fault::Resize { children } => self.resize(worker, children),
+            Fault::Resize { children } => {
+                self.count(Happening::Resized);
+                self.resize(worker, children);
+            }
         }
     }
 
     fn kill_a_child(&mut self, worker: usize) {
-        let children: Vec<ChildId> = self.workers[worker].children.keys().copied().collect();
-        if self.workers[worker].is_killable && !children.is_empty() {
-            let child = children[self.rng.usize(..children.len())];
+        if let Some(child) = self.a_child(worker) {
+            self.count(Happening::ChildKilled);
             self.child_dies(worker, child, "signal 9 (SIGKILL)");
         }
+    }
+
+    fn freeze_a_child(&mut self, worker: usize, time: i64) {
+        if let Some(child) = self.a_child(worker) {
+            self.freeze_child(worker, child, time);
+        }
+    }
+
+    /// A living child of a worker whose children are processes.
+    fn a_child(&mut self, worker: usize) -> Option<ChildId> {
+        let state = &self.workers[worker];
+        let living = state.children.iter().filter(|(_, model)| model.is_alive()).map(|(child, _)| *child);
+        let living: Vec<ChildId> = living.filter(|_| state.is_killable).collect();
+        (!living.is_empty()).then(|| living[self.rng.usize(..living.len())])
     }
 }

@@ -3,22 +3,28 @@
 //! One [`umbel_worker::engine::Engine`] a worker, for real; around it models, small enough to be believed: a broker
 //! ([`broker`]), children ([`child`]), a runtime that carries out what an engine asks for ([`runtime`]). Time is
 //! virtual, chance is a seed, so that a failing history can be run again with a trace. Faults ([`faults`]): workers and
-//! children die at any step, replies are lost, connections break for longer than a lease, clocks jump, children are
-//! slow, deaf, retire, or speak after their death, workers are shut down either way. Then calm returns, and everything
-//! has to come to its end.
+//! children die at any step or stand still ([`frozen`]), requests and replies are lost, late, torn or repeated,
+//! connections break or fall silent for longer than a lease, the broker restarts, clocks jump, children are slow, deaf,
+//! retire, or speak after their death, workers are shut down either way. Then calm returns, and everything has to come
+//! to its end.
 //!
 //! What must hold is checked as it happens ([`checks`], [`rights`]).
 
 mod broker;
 mod checks;
 mod child;
+mod counts;
+mod crowd;
 mod faults;
+mod frozen;
 mod plan;
 mod rights;
 mod runtime;
 mod trace;
 mod world;
 
+pub use counts::{Counts, Happening};
+pub use crowd::{Summary, run_all};
 use umbel_worker::engine::Sabotage;
 
 use world::World;
@@ -43,6 +49,8 @@ pub struct Report {
     pub runs: usize,
     /// Faults injected.
     pub faults: u64,
+    /// What happened, by kind.
+    pub counts: Counts,
     /// A line for every step, if asked for.
     pub trace: Vec<String>,
     /// The invariant that was broken, if one was.

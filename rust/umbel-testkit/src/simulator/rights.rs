@@ -10,6 +10,7 @@ use umbel_broker::{DeadReason, Disposition, Outgoing, Settlement, Tag};
 use umbel_worker::engine::{ChildId, Verdict};
 
 use super::checks::Run;
+use super::counts::Happening;
 use super::plan::{Kind, Plan};
 use super::runtime::MAX_DELIVERIES;
 use super::world::World;
@@ -26,8 +27,14 @@ impl World {
                 }
                 self.broker.dispose(tag, &settlement.disposition);
                 self.publish_all(&settlement.publish);
-                if matches!(settlement.disposition, Disposition::Requeue { .. }) {
-                    self.ring();
+                match settlement.disposition {
+                    Disposition::Ack => {}
+                    Disposition::Delay { .. } => self.count(Happening::Delayed),
+                    Disposition::Dead(_) => self.count(Happening::DeadLetter),
+                    Disposition::Requeue { .. } => {
+                        self.count(Happening::Requeued);
+                        self.ring();
+                    }
                 }
             }
             Some(tag) => lost.push(tag.clone()),

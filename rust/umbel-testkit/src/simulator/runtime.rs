@@ -9,7 +9,9 @@ use umbel_worker::engine::{ChildId, Engine, EngineConfig, Input, JobId, Notice, 
 
 use super::broker::Reply;
 use super::child::{Child, Order};
+use super::counts::Happening;
 use super::faults::Fault;
+use super::frozen::Backlog;
 use super::plan::{MAX_BYTES, TASKS, options};
 use super::trace;
 use super::world::{Event, LEASE, World};
@@ -33,6 +35,8 @@ pub(super) struct Exchange {
     pub(super) settlements: Vec<Settlement>,
     pub(super) want: Option<usize>,
     pub(super) reply: Option<Reply>,
+    /// Settled in an attempt that was refused in the end: by the next they are not held, and not lost.
+    settled: BTreeSet<Tag>,
 }
 
 /// One worker process.
@@ -47,6 +51,14 @@ pub(super) struct Worker {
     /// The latest its clock has shown.
     pub(super) latest: i64,
     pub(super) has_jumped: bool,
+    /// What waits for it while its process stands still.
+    pub(super) backlog: Backlog,
+    /// How long it stood still in all, µs.
+    pub(super) frozen_for: i64,
+    /// Its packets vanish.
+    is_silent: bool,
+    /// So many of its requests will be refused half-way.
+    pub(super) refusals: u32,
     pub(super) children: BTreeMap<ChildId, Child>,
     /// The engine's view, by what went in and came out.
     pub(super) standing: BTreeMap<ChildId, Standing>,
@@ -64,7 +76,7 @@ pub(super) struct Worker {
     pub(super) shutdown: Option<(i64, ShutdownKind)>,
     /// It stopped, and the broker had confirmed everything.
     pub(super) has_settled: bool,
-    /// A connection of its broke at some time: what was given out then may have been carried out twice.
+    /// A connection of its broke, or refused half-way: what was given out then may have been carried out twice.
     pub(super) was_disconnected: bool,
     /// Its lease ran out at some time.
     pub(super) lapsed: bool,
@@ -89,6 +101,10 @@ impl Worker {
             clock_offset: 0,
             latest: i64::MIN,
             has_jumped: false,
+            backlog: None,
+            frozen_for: 0,
+            is_silent: false,
+            refusals: 0,
             children: BTreeMap::new(),
             standing: BTreeMap::new(),
             stopped_at: BTreeMap::new(),
@@ -114,6 +130,11 @@ impl Worker {
             ticks: 0,
             next_child: 0,
         }
+    }
+
+    /// Whether the broker can be reached.
+    pub(super) fn is_in_touch(&self) -> bool {
+        self.is_connected && !self.is_silent
     }
 
     /// Whether a request is on its way, or its reply.
@@ -166,6 +187,7 @@ impl World {
         let state = &mut self.workers[worker];
         if state.shutdown.is_none_or(|(_, before)| before < kind) {
             state.shutdown = Some((self.now, kind));
+            self.count(if kind == ShutdownKind::Warm { Happening::WarmShutdown } else { Happening::ColdShutdown });
             self.feed(worker, Input::Shutdown(kind));
         }
     }
@@ -212,6 +234,7 @@ impl World {
             }
             Output::Kill { child } => {
                 state.standing.insert(child, Standing::Killed);
+                self.count(Happening::KilledByEngine);
                 self.child_dies(worker, child, "signal 9 (SIGKILL)");
             }
             Output::Spawn { count } => self.spawn(worker, count),
@@ -253,6 +276,7 @@ impl World {
         let child = ChildId(state.next_child);
         state.next_child += 1;
         if fails {
+            self.count(Happening::SpawnFailed);
             self.feed(worker, Input::ChildGone { child, how: "exit code 1 before it was ready".into() });
             return;
         }
@@ -275,19 +299,29 @@ impl World {
         state.exchanges += 1;
         let number = state.exchanges;
         let (settlements, want) = (std::mem::take(&mut state.outgoing), state.want.take());
-        state.exchange = Some(Exchange { number, settlements, want, reply: None });
+        state.exchange = Some(Exchange { number, settlements, want, ..Exchange::default() });
         self.after(wait, Event::RequestArrives { worker, number });
     }
 
-    /// The broker carries out a request.
+    /// The broker carries out a request, or a part of it.
     pub(super) fn request_arrives(&mut self, worker: usize, number: u64) {
-        let Some(mut exchange) = self.workers[worker].exchange.take_if(|exchange| exchange.number == number) else {
+        let state = &mut self.workers[worker];
+        if state.is_silent {
             return;
-        };
+        }
+        let Some(mut exchange) = state.exchange.take_if(|exchange| exchange.number == number) else { return };
+        let is_refused = state.refusals > 0;
+        state.refusals -= u32::from(is_refused);
+        let part = if is_refused { self.rng.usize(0..=exchange.settlements.len()) } else { exchange.settlements.len() };
         let mut reply = Reply::default();
-        for settlement in &exchange.settlements {
+        for settlement in &exchange.settlements[..part] {
             self.apply(worker, settlement, &mut reply.lost);
         }
+        if is_refused {
+            self.refuse(worker, exchange, part, &reply.lost);
+            return;
+        }
+        reply.lost.retain(|tag| !exchange.settled.contains(tag));
         reply.deliveries = self.broker.fetch(worker, exchange.want.unwrap_or(0));
         reply.next_due = self.broker.next_due();
         exchange.reply = Some(reply);
@@ -298,7 +332,32 @@ impl World {
         }
     }
 
+    /// The broker gave up half-way (out of memory, say); the runtime tries the same again after a pause.
+    fn refuse(&mut self, worker: usize, mut exchange: Exchange, part: usize, lost: &[Tag]) {
+        self.count(Happening::RequestTorn);
+        self.note(|| format!("w{worker} is refused after {part} of {} settlements", exchange.settlements.len()));
+        let done = exchange.settlements[..part].iter().filter_map(|settlement| settlement.tag.clone());
+        exchange.settled.extend(done.filter(|tag| !lost.contains(tag)));
+        let (number, wait) = (exchange.number, self.rng.i64(100_000..2_000_000));
+        self.workers[worker].was_disconnected = true;
+        self.workers[worker].exchange = Some(exchange);
+        self.after(wait, Event::RequestArrives { worker, number });
+    }
+
+    /// A request whose connection is long gone: its settlements still hold, it can fetch nothing any more.
+    pub(super) fn late_request(&mut self, worker: usize, settlements: &[Settlement]) {
+        self.count(Happening::RequestLate);
+        self.note(|| format!("w{worker}: {} settlements of an old connection arrive", settlements.len()));
+        let mut lost = Vec::new();
+        for settlement in settlements {
+            self.apply(worker, settlement, &mut lost);
+        }
+    }
+
     pub(super) fn reply_arrives(&mut self, worker: usize, number: u64) {
+        if self.workers[worker].is_silent {
+            return;
+        }
         let Some(exchange) = self.workers[worker].exchange.take_if(|exchange| exchange.number == number) else {
             return;
         };
@@ -323,7 +382,22 @@ impl World {
         }
     }
 
-    /// The connection breaks: the request under way was carried out or not, nobody knows.
+    /// A worker's packets vanish for a while; then it finds its connection broken.
+    pub(super) fn silence(&mut self, worker: usize, time: i64) {
+        let state = &mut self.workers[worker];
+        if state.is_connected && !std::mem::replace(&mut state.is_silent, true) {
+            self.count(Happening::Silence);
+            self.after(time, Event::SilenceEnds { worker });
+        }
+    }
+
+    pub(super) fn silence_ends(&mut self, worker: usize) {
+        self.workers[worker].is_silent = false;
+        let wait = self.rng.i64(1_000..100_000);
+        self.disconnect(worker, wait);
+    }
+
+    /// The connection breaks: the request under way was carried out or not, or will be when nobody expects it.
     pub(super) fn disconnect(&mut self, worker: usize, wait: i64) {
         let state = &mut self.workers[worker];
         if !state.is_alive || !state.is_connected {
@@ -332,10 +406,28 @@ impl World {
         state.is_connected = false;
         state.was_disconnected = true;
         state.epoch += 1;
-        state.exchange = None;
+        let (epoch, exchange) = (state.epoch, state.exchange.take());
+        self.count(Happening::Disconnected);
+        match exchange {
+            Some(exchange) if exchange.reply.is_some() => self.count(Happening::ReplyLost),
+            Some(exchange) if self.rng.bool() => {
+                let (late, settlements) = (self.rng.i64(1_000..20_000_000), exchange.settlements);
+                self.after(late, Event::LateRequest { worker, settlements });
+            }
+            Some(_) => self.count(Happening::RequestLost),
+            None => {}
+        }
+        self.happen(Event::ConnectionLost { worker, epoch, wait });
+    }
+
+    /// A worker notices that its connection broke.
+    pub(super) fn connection_lost(&mut self, worker: usize, epoch: u64, wait: i64) {
+        let state = &mut self.workers[worker];
+        if !state.is_alive || state.epoch != epoch {
+            return;
+        }
         state.outgoing.clear();
         state.want = None;
-        let epoch = state.epoch;
         self.feed(worker, Input::Disconnected);
         self.after(wait, Event::Connect { worker, epoch });
     }
@@ -350,6 +442,7 @@ impl World {
         self.workers[worker].is_connected = true;
         self.check_returned(&returned, "reconnecting");
         self.workers[worker].told_lost.extend(lost.iter().cloned());
+        self.count(Happening::Reconnected);
         self.feed(worker, Input::Reconnected { lost });
         self.ring();
     }
@@ -359,11 +452,12 @@ impl World {
             return;
         }
         self.after(LEASE / 3, Event::Heartbeat { worker });
-        if self.workers[worker].is_connected {
+        if self.workers[worker].is_in_touch() {
             let (reclaimed, moved) = self.broker.heartbeat(worker, Timestamp(self.now), LEASE);
             for tag in &reclaimed {
                 let holder = holder_of(tag);
                 self.workers[holder].lapsed = true;
+                self.count(Happening::LeaseLost);
                 self.note(|| format!("w{worker} took back {} of w{holder}", tag.0));
             }
             if moved || !reclaimed.is_empty() {
@@ -377,7 +471,7 @@ impl World {
         let state = &mut self.workers[worker];
         state.has_settled = state.engine.stats().unconfirmed == 0;
         self.check_stopped(worker);
-        if self.workers[worker].is_connected {
+        if self.workers[worker].is_in_touch() {
             self.broker.close(worker);
         }
         self.end_process(worker);
@@ -388,6 +482,7 @@ impl World {
     pub(super) fn end_process(&mut self, worker: usize) {
         self.workers[worker].is_alive = false;
         self.workers[worker].is_connected = false;
+        self.workers[worker].backlog = None;
         for run in self.runs.iter_mut().filter(|run| run.worker == worker) {
             run.child_died |= !run.is_over;
         }

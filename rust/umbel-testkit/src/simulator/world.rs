@@ -4,14 +4,16 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use umbel_broker::Tag;
+use umbel_broker::{Settlement, Tag};
 use umbel_protocol::Timestamp;
 use umbel_worker::engine::{ChildId, Input, JobId, ShutdownKind};
 
 use super::broker::Broker;
 use super::checks::{Handling, Run};
 use super::child::Order;
+use super::counts::Happening;
 use super::faults::{Fault, Mood};
+use super::frozen::Backlog;
 use super::plan::Plan;
 use super::runtime::Worker;
 use super::{Options, Report};
@@ -51,11 +53,17 @@ pub(super) enum Event {
     Spawned { worker: usize },
     RequestArrives { worker: usize, number: u64 },
     ReplyArrives { worker: usize, number: u64 },
+    LateRequest { worker: usize, settlements: Vec<Settlement> },
     Heartbeat { worker: usize },
     Watch,
+    SilenceEnds { worker: usize },
+    ConnectionLost { worker: usize, epoch: u64, wait: i64 },
     Connect { worker: usize, epoch: u64 },
     Tick { worker: usize, number: u64 },
     Fault(Fault),
+    ThawWorker { worker: usize },
+    ThawChild { worker: usize, child: ChildId },
+    BrokerIsBack,
     Calm,
 }
 
@@ -70,6 +78,8 @@ pub(super) struct World {
     pending: BTreeMap<u64, Event>,
     next_event: u64,
     pub(super) broker: Broker,
+    /// What waits for the broker while it is away.
+    pub(super) broker_backlog: Backlog,
     pub(super) workers: Vec<Worker>,
     pub(super) runs: Vec<Run>,
     pub(super) handlings: BTreeMap<Tag, Handling>,
@@ -94,6 +104,7 @@ impl World {
             pending: BTreeMap::new(),
             next_event: 0,
             broker: Broker::default(),
+            broker_backlog: None,
             workers: Vec::new(),
             runs: Vec::new(),
             handlings: BTreeMap::new(),
@@ -140,6 +151,11 @@ impl World {
         }
     }
 
+    /// Counts something that happened.
+    pub(super) fn count(&mut self, happening: Happening) {
+        self.report.counts.add(happening);
+    }
+
     /// Adds a line to the trace.
     pub(super) fn note(&mut self, line: impl FnOnce() -> String) {
         if self.options.trace {
@@ -176,7 +192,9 @@ impl World {
                 return true;
             }
             for worker in left {
-                self.shut_down(worker, ShutdownKind::Warm);
+                if !self.is_frozen(worker) {
+                    self.shut_down(worker, ShutdownKind::Warm);
+                }
             }
         } else if left.is_empty() {
             // The last one, on its way out, published a follow-up of a message it had acknowledged early.
@@ -193,7 +211,9 @@ impl World {
         self.workers.iter().enumerate().filter(|(_, worker)| worker.is_alive).map(|(number, _)| number)
     }
 
-    fn happen(&mut self, event: Event) {
+    /// Lets an event happen, now or when whom it concerns goes on.
+    pub(super) fn happen(&mut self, event: Event) {
+        let Some(event) = self.put_aside(event) else { return };
         match event {
             Event::Publish(plan) => self.publish(plan),
             Event::StartWorker => self.start_worker(),
@@ -204,11 +224,17 @@ impl World {
             Event::Spawned { worker } => self.spawned(worker),
             Event::RequestArrives { worker, number } => self.request_arrives(worker, number),
             Event::ReplyArrives { worker, number } => self.reply_arrives(worker, number),
+            Event::LateRequest { worker, settlements } => self.late_request(worker, &settlements),
             Event::Heartbeat { worker } => self.heartbeat(worker),
             Event::Watch => self.watch(),
+            Event::SilenceEnds { worker } => self.silence_ends(worker),
+            Event::ConnectionLost { worker, epoch, wait } => self.connection_lost(worker, epoch, wait),
             Event::Connect { worker, epoch } => self.connect(worker, epoch),
             Event::Tick { worker, number } => self.tick(worker, number),
             Event::Fault(fault) => self.strike(fault),
+            Event::ThawWorker { worker } => self.thaw_worker(worker),
+            Event::ThawChild { worker, child } => self.thaw_child(worker, child),
+            Event::BrokerIsBack => self.broker_is_back(),
             Event::Calm => self.calm(),
         }
     }
@@ -223,7 +249,7 @@ impl World {
 
     /// The doorbell of every connected worker.
     pub(super) fn ring(&mut self) {
-        let listening: Vec<usize> = self.living().filter(|&worker| self.workers[worker].is_connected).collect();
+        let listening: Vec<usize> = self.living().filter(|&worker| self.workers[worker].is_in_touch()).collect();
         for worker in listening {
             let wait = self.rng.i64(10..2_000);
             self.after(wait, Event::ToEngine { worker, input: Input::Rang });
@@ -244,6 +270,7 @@ impl World {
         self.is_calm = true;
         self.calm_since = self.now;
         self.strike_at = None;
+        self.broker_is_back();
         for worker in 0..self.workers.len() {
             self.workers[worker].clock_offset = 0;
             if self.workers[worker].is_alive && !self.workers[worker].is_connected {

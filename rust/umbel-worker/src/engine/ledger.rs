@@ -288,6 +288,10 @@ impl Ledger {
     /// Connected again. Returns the jobs whose tags are in `lost`, now marked so, in the order they were taken.
     pub(super) fn reconnect(&mut self, lost: &[Tag]) -> Vec<JobId> {
         self.disconnected = false;
+        #[cfg(feature = "sabotage")]
+        if self.sabotage == Some(super::Sabotage::KeepLost) {
+            return Vec::new();
+        }
         if lost.is_empty() {
             return Vec::new();
         }

@@ -75,6 +75,8 @@ pub enum Sabotage {
     DropFollowUps,
     /// Results are not stored with the acknowledgement.
     DropResults,
+    /// Leases lost while a connection was broken are not believed to be lost.
+    KeepLost,
 }
 
 /// Decides everything a worker does. Deterministic: the same inputs give the same outputs.
