@@ -1,0 +1,62 @@
+"""Programs that fork after they have imported and used Umbel: every process sends and waits on its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from servers.redis_server import free_port
+from servers.stack import PATIENCE
+from servers.worker_process import StartWorker, environment, urls, wait_until
+
+
+@pytest.fixture(autouse=True)
+def worker(url: str, start_worker: StartWorker) -> None:
+    """Who runs the tasks."""
+    start_worker("-c", "1", env=urls(url)).wait_ready()
+
+
+@pytest.fixture
+def web_server(url: str, tmp_path: Path) -> Iterator[str]:
+    """gunicorn with two processes, forked from one that has used the app."""
+    address = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "gunicorn", "--preload", "-w", "2", "-b", address, "apps.forking:application"]
+    with open(tmp_path / "gunicorn.log", "wb") as log:
+        server = subprocess.Popen(command, env=environment(**urls(url)), stdout=log, stderr=log)
+    try:
+        wait_until(lambda: b"Booting worker" in (tmp_path / "gunicorn.log").read_bytes(), 60, "gunicorn")
+        yield f"http://{address}/"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def test_a_web_server_that_forks(web_server: str) -> None:
+    def ask(number: int) -> list[int]:
+        with urllib.request.urlopen(f"{web_server}?{number}", timeout=PATIENCE) as answer:
+            found: list[int] = json.load(answer)
+        return found
+
+    # At once, so that both processes have something to do.
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(ask, range(40)))
+    assert [value for _pid, value in answers] == list(range(1, 41))
+    assert len({pid for pid, _value in answers}) == 2
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_pool_of_processes(url: str, method: str) -> None:
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "apps.forking", method]
+    done = subprocess.run(
+        command, env=environment(**urls(url)), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    assert [value for _pid, value in answers] == list(range(1, len(answers) + 1))
+    assert len({pid for pid, _value in answers}) > 1
