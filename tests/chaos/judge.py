@@ -172,8 +172,8 @@ class Verdict:
     forgotten: list[str] = field(default_factory=list)
     #: Popped by a Celery worker that then died: lost before Celery recorded them.
     lost_by_celery: list[str] = field(default_factory=list)
-    #: Finished, but Celery's worker then wrote "is being retried" over the result.
-    overwritten_by_celery: list[str] = field(default_factory=list)
+    #: Celery's worker wrote over the result that it is being retried, or that it could not store it.
+    spoilt_by_celery: list[str] = field(default_factory=list)
     early: int = 0
     early_lost: int = 0
     no_result: list[str] = field(default_factory=list)
@@ -319,17 +319,16 @@ class Judge:
         elif life.confirmed is not None or life.starts:
             self._lost(life, verdict)
         if any(result.detail != OK for result in life.results):
-            verdict.wrong_result.append(life.id)
+            spoilt = any(base(start.by) == CELERY for starts in life.starts.values() for start in starts)
+            (verdict.spoilt_by_celery if spoilt else verdict.wrong_result).append(life.id)
 
     @staticmethod
     def _without_result(life: Life, verdict: Verdict) -> None:
         """Celery's worker stores that a task is retried after it has sent the retry: it may then be over already, and
         Celery looks whether there is a success before it writes, not while."""
         retried = (end for ends in life.ends.values() for end in ends if end.event == RETRY)
-        if any(base(end.by) == CELERY for end in retried):
-            verdict.overwritten_by_celery.append(life.id)
-        else:
-            verdict.no_result.append(life.id)
+        spoilt = any(base(end.by) == CELERY for end in retried)
+        (verdict.spoilt_by_celery if spoilt else verdict.no_result).append(life.id)
 
     def _lost(self, life: Life, verdict: Verdict) -> None:
         last = max(entry.at for entry in self._entries(life))

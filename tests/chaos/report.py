@@ -64,7 +64,7 @@ def tasks_table(outcome: Outcome) -> Table:
         rows += [
             ("taken from Celery before their time", len(verdict.taken_from_celery)),
             ("popped by Celery and lost with it", len(verdict.lost_by_celery)),
-            ("result overwritten by Celery's retry", len(verdict.overwritten_by_celery)),
+            ("result spoilt by Celery", len(verdict.spoilt_by_celery)),
             ("acknowledged before they run", verdict.early),
             ("  of which never finished", verdict.early_lost),
         ]

@@ -285,6 +285,13 @@ def test_a_result_that_celery_wrote_over_is_celerys_loss() -> None:
     assert judged(*ours, *retried[1], got=False).failures() == {"without result": 1}
 
 
+def test_a_result_that_celery_could_not_store_is_celerys_failure() -> None:
+    failed = event(3, RESULT, "r1-1", detail="ConnectionError")
+    verdict = judged(*run(1, 2, "c1-1", A), failed, got=False)
+    assert (verdict.failures(), verdict.spoilt_by_celery) == ({}, ["p1-1.0"])
+    assert judged(*run(1, 2, "w1-1", A), failed, got=False).failures() == {"with a wrong result": 1}
+
+
 # --- a file
 
 
