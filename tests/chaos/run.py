@@ -44,6 +44,8 @@ class Plan:
     fsync: str = "always"
     #: Life of results, if another than the default (seconds).
     result_expires: float | None = None
+    #: Within which the messages of the dead must be back (seconds).
+    bar: float = Rules.bar
     #: How long the end may take, all faults over (seconds).
     patience: float = 60.0
 
@@ -51,7 +53,7 @@ class Plan:
     def rules(self) -> Rules:
         """What the judge goes by."""
         visibility = VISIBILITY if self.with_celery else Rules.visibility
-        return Rules(visibility=visibility, forgetful=self.broker == "redis" and self.fsync != "always")
+        return Rules(bar=self.bar, visibility=visibility, forgetful=self.broker == "redis" and self.fsync != "always")
 
 
 @dataclass
