@@ -52,17 +52,21 @@ def _filesystem(folder: Path) -> str:
     return max(around)[1] if around else "unknown"
 
 
-def versions(peer: Peer, run: Run) -> dict[str, str] | None:
-    """Of the peer and what it stands on; None if it is not installed."""
+class NotInstalled(Exception):
+    """Says why."""
+
+
+def versions(peer: Peer, run: Run) -> dict[str, str]:
+    """Of the peer and what it stands on. Raises NotInstalled."""
     python = python_of(peer)
     if not python.exists():
-        return None
+        raise NotInstalled(f"there is no environment with the suffix {peer.environment!r}")
     environment = Bench(run, peer, run.folder).environment()
     done = subprocess.run(
         [python, "-c", _VERSIONS, *peer.distributions],
         cwd=run.folder, env=environment, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     if done.returncode != 0:
-        return None
+        raise NotInstalled(done.stderr.strip().rpartition("\n")[2])
     found: dict[str, str] = json.loads(done.stdout)
     return found

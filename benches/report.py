@@ -34,7 +34,7 @@ def print_circumstances(console: Console, results: Results) -> None:
     peers = Table("peer", "versions", "settings", title="peers, each as its documentation sets it up")
     for name, details in found["peers"].items():
         if details["versions"] is None:
-            peers.add_row(name, "not installed", "")
+            peers.add_row(name, "not installed", details["absent"])
         else:
             shown = ", ".join(f"{key} {value}" for key, value in details["versions"].items())
             peers.add_row(name, shown, "; ".join(f"{key}: {value}" for key, value in details["settings"].items()))

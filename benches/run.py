@@ -100,6 +100,14 @@ def outcome(results: Results, measurement: Measurement, peer: Peer) -> str:
     return f"took {results.durations[measurement.name][peer.name][-1]:.1f} s"
 
 
+def described(peer: Peer, run: Run) -> dict[str, Any]:
+    """Settings and versions; in place of those, why the peer is not installed."""
+    try:
+        return {"settings": dict(peer.settings), "versions": machine.versions(peer, run)}
+    except machine.NotInstalled as reason:
+        return {"settings": dict(peer.settings), "versions": None, "absent": str(reason)}
+
+
 def circumstances(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     """What a reader needs to judge the figures."""
     found: dict[str, Any] = {
@@ -111,10 +119,7 @@ def circumstances(run: Run, options: argparse.Namespace) -> dict[str, Any]:
             "seconds": options.seconds,
             "loops of a 1 ms task": run.loops,
         },
-        "peers": {
-            name: {"settings": dict(PEERS[name].settings), "versions": machine.versions(PEERS[name], run)}
-            for name in options.peers
-        },
+        "peers": {name: described(PEERS[name], run) for name in options.peers},
     }
     if run.redis is not None:
         found["redis"] = {

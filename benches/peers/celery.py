@@ -21,4 +21,5 @@ THREADS = Peer(
     distributions=("celery", "kombu", "redis"),
     worker=(*_WORKER, "threads"),
     settings={"pool": "threads -c 2", **_SETTINGS},
+    publishes=False,
 )

@@ -26,6 +26,7 @@ class Peer:
         waiting_worker: Command for that, if another.
         ours: Whether it is Umbel.
         far: Whether it is measured at a distance from its broker.
+        publishes: False: another peer publishes in the very same way, and is measured.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Peer:
     waiting_worker: tuple[str, ...] = ()
     ours: bool = False
     far: bool = False
+    publishes: bool = True
 
     @property
     def app(self) -> str:

@@ -22,6 +22,7 @@ THREADS = Peer(
     distributions=("umbel",),
     worker=(*_WORKER, "threads"),
     settings={"pool": "threads -c 2", **_SETTINGS},
+    publishes=False,
     ours=True,
     far=True,
 )

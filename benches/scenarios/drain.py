@@ -11,7 +11,7 @@ from benches.redis_server import Usage
 from benches.scenarios.scenario import Figures, Measurement, Metric, Scenario
 
 #: Tasks of the first pilot.
-PILOT = 300
+PILOT = 100
 #: How long filling, draining and checking may take (seconds for each).
 PATIENCE = 90.0
 

@@ -31,4 +31,4 @@ def publish(bench: Bench) -> Figures:
     return {ONE_BY_ONE.name: one_by_one, BULK.name: bulk}
 
 
-PUBLISH = Measurement(name="publish", scenarios=(ONE_BY_ONE, BULK), measure=publish)
+PUBLISH = Measurement(name="publish", scenarios=(ONE_BY_ONE, BULK), measure=publish, wants=lambda peer: peer.publishes)
