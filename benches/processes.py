@@ -40,11 +40,14 @@ def running(process: subprocess.Popen[bytes], within: float = 5.0) -> Iterator[s
 def stop(process: subprocess.Popen[bytes], within: float) -> None:
     """Asks the process to end (SIGTERM); what is left of its family `within` seconds later is killed."""
     family = members(process.pid)
+    born = _births()
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(within)
-    for pid in family | members(process.pid):
+    # A pid may be another process's by now: then it was born later.
+    same = {pid for pid, birth in _births().items() if born.get(pid) == birth}
+    for pid in (family & same) | members(process.pid):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
     process.wait()
@@ -66,6 +69,11 @@ def members(leader: int) -> set[int]:
         grown = bool(further)
         found |= further
     return found
+
+
+def _births() -> dict[int, str]:
+    """Start time of every process."""
+    return {pid: fields[19] for pid, fields in _stats()}
 
 
 def cpu_seconds(leaders: Sequence[int]) -> float:
