@@ -1,7 +1,8 @@
 //! Where brokers and stores read the time, so that tests can move it.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use umbel_protocol::Timestamp;
 
@@ -9,6 +10,12 @@ use umbel_protocol::Timestamp;
 pub trait Clock: Send + Sync + 'static {
     /// The present moment.
     fn now(&self) -> Timestamp;
+
+    /// Time that only passes: nobody sets it. Counted from some moment of this process.
+    fn steady(&self) -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
+    }
 }
 
 /// The machine's clock.
@@ -24,22 +31,31 @@ impl Clock for SystemClock {
 
 /// A clock that moves only when told; starts at the given moment.
 #[derive(Debug, Default)]
-pub struct ManualClock(AtomicI64);
+pub struct ManualClock {
+    wall: AtomicI64,
+    steady: AtomicI64,
+}
 
 impl ManualClock {
     /// A clock standing at `start`.
     pub fn new(start: Timestamp) -> Self {
-        Self(AtomicI64::new(start.0))
+        Self { wall: AtomicI64::new(start.0), steady: AtomicI64::default() }
     }
 
-    /// Moves by `seconds`; negative moves back.
+    /// Lets `seconds` pass; negative sets the clock back.
     pub fn advance(&self, seconds: f64) {
-        self.0.fetch_add((seconds * 1e6) as i64, Ordering::SeqCst);
+        let moved = (seconds * 1e6) as i64;
+        self.wall.fetch_add(moved, Ordering::SeqCst);
+        self.steady.fetch_add(moved.max(0), Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
+        Timestamp(self.wall.load(Ordering::SeqCst))
+    }
+
+    fn steady(&self) -> Duration {
+        Duration::from_micros(self.steady.load(Ordering::SeqCst).unsigned_abs())
     }
 }

@@ -276,3 +276,26 @@ fn a_sleep_of_the_whole_machine_costs_nobody_messages() {
     clock.advance(8.0);
     assert_eq!(one.heartbeat(), Ok(1), "really silent now");
 }
+
+#[test]
+fn a_clock_that_is_set_back_neither_keeps_a_dead_workers_messages_nor_takes_a_living_ones() {
+    let file = File::new();
+    let clock = Arc::new(umbel_broker::ManualClock::new(umbel_protocol::Timestamp::from_seconds(1.7e9)));
+    let broker = SqliteBroker::new(file.location(""), Arc::clone(&clock) as Arc<dyn umbel_broker::Clock>);
+    broker.publisher().expect("a publisher").publish(&[outgoing("m"), outgoing("n")]).expect("published");
+    let consumer = |name| broker.consumer(options(name)).expect("a consumer");
+    let (mut watching, mut living, mut dead) = (consumer("watching"), consumer("living"), consumer("dead"));
+    assert_eq!(living.exchange(&[], 1).expect("fetched").deliveries.len(), 1);
+    assert_eq!(dead.exchange(&[], 1).expect("fetched").deliveries.len(), 1);
+    assert_eq!(watching.heartbeat(), Ok(0));
+    drop(dead);
+    clock.advance(-3600.0);
+    let mut returned = Vec::new();
+    for _ in 0..5 {
+        clock.advance(3.0);
+        living.heartbeat().expect("alive");
+        returned.push(watching.heartbeat().expect("alive"));
+    }
+    assert_eq!(returned.iter().sum::<usize>(), 1, "{returned:?}");
+    assert_eq!(returned[0], 0, "it had more time than that");
+}

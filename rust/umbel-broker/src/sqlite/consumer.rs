@@ -81,7 +81,7 @@ impl Consumer for SqliteConsumer {
             let in_time = lease.renew(step)?;
             step.move_due()?;
             // Who was late itself saw the clock jump or the machine sleep: others are as late, and get one more beat.
-            if in_time { step.reclaim() } else { Ok(0) }
+            if in_time { lease.reclaim(step) } else { Ok(0) }
         })
     }
 

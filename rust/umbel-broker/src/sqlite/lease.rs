@@ -1,5 +1,6 @@
 //! Who is alive: a worker's epochs and how long they count.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,23 @@ pub(super) struct Lease {
     /// All epochs under which this worker may hold messages: of this handle, and of earlier ones with its id.
     epochs: Vec<i64>,
     sequence: i64,
+    /// Leases of others, by epoch.
+    seen: HashMap<i64, Seen>,
+}
+
+/// A lease as this worker has seen it first since it was last renewed.
+#[derive(Clone, Copy)]
+struct Seen {
+    expires: i64,
+    at: Duration,
+    left: Duration,
+}
+
+impl Seen {
+    /// By the wall clock; or, because that may have been set back, by the time that has passed since.
+    fn is_over(&self, step: &Step<'_>) -> bool {
+        self.expires <= step.now.0 || step.steady.saturating_sub(self.at) > self.left
+    }
 }
 
 /// A tag's numbers, if it is one of ours.
@@ -27,7 +45,7 @@ pub(super) type Key = (i64, i64);
 impl Lease {
     /// Signs a worker on under a new epoch.
     pub(super) fn sign_on(step: &mut Step<'_>, worker: String, duration: Duration) -> Result<Self, Fault> {
-        let mut lease = Self { worker, duration, epoch: 0, epochs: Vec::new(), sequence: 0 };
+        let mut lease = Self { worker, duration, epoch: 0, epochs: Vec::new(), sequence: 0, seen: HashMap::new() };
         lease.renew(step)?;
         lease.begin_epoch(step)?;
         Ok(lease)
@@ -106,25 +124,41 @@ impl Lease {
         Ok(lost)
     }
 
+    /// Takes back the messages of workers whose lease ran out; says how many.
+    pub(super) fn reclaim(&mut self, step: &mut Step<'_>) -> Result<usize, Fault> {
+        let mut returned = 0;
+        for epoch in self.silent(step)? {
+            returned += step.give_back(epoch, &|_| false, true)?;
+            step.connection.prepare_cached("DELETE FROM leases WHERE epoch = ?1")?.execute([epoch])?;
+        }
+        Ok(returned)
+    }
+
+    /// Epochs of other workers whose lease ran out; later ones first.
+    fn silent(&mut self, step: &Step<'_>) -> Result<Vec<i64>, Fault> {
+        let mut select = step
+            .connection
+            .prepare_cached("SELECT epoch, expires FROM leases WHERE worker <> ?1 ORDER BY epoch DESC")?;
+        let rows = select.query_map([&self.worker], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let before = std::mem::take(&mut self.seen);
+        let mut silent = Vec::new();
+        for row in rows {
+            let (epoch, expires) = row?;
+            let known = before.get(&epoch).copied().filter(|seen| seen.expires == expires);
+            let left = Timestamp(expires).since(step.now);
+            let seen = known.unwrap_or(Seen { expires, at: step.steady, left });
+            if seen.is_over(step) {
+                silent.push(epoch);
+            } else {
+                self.seen.insert(epoch, seen);
+            }
+        }
+        Ok(silent)
+    }
+
     /// Signs the worker off.
     pub(super) fn sign_off(&self, step: &Step<'_>) -> Result<(), Fault> {
         step.connection.prepare_cached("DELETE FROM leases WHERE worker = ?1")?.execute([&self.worker])?;
         Ok(())
-    }
-}
-
-impl Step<'_> {
-    /// Takes back the messages of workers whose lease ran out; says how many.
-    pub(super) fn reclaim(&mut self) -> Result<usize, Fault> {
-        let mut select =
-            self.connection.prepare_cached("SELECT epoch FROM leases WHERE expires <= ?1 ORDER BY epoch DESC")?;
-        let rows = select.query_map([self.now.0], |row| row.get(0))?;
-        let silent = rows.collect::<rusqlite::Result<Vec<i64>>>()?;
-        let mut returned = 0;
-        for epoch in silent {
-            returned += self.give_back(epoch, &|_| false, true)?;
-            self.connection.prepare_cached("DELETE FROM leases WHERE epoch = ?1")?.execute([epoch])?;
-        }
-        Ok(returned)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -56,6 +57,8 @@ pub(super) enum Commit {
 pub(super) struct Step<'a> {
     pub(super) connection: &'a Connection,
     pub(super) now: Timestamp,
+    /// As [`Clock::steady`] has it.
+    pub(super) steady: Duration,
     queue_ids: &'a mut HashMap<String, i64>,
     /// First and last position of the ready messages of a queue and step, as far as this transaction needed them.
     pub(super) ends: HashMap<(i64, u8), (i64, i64)>,
@@ -153,6 +156,7 @@ impl Session {
         let mut step = Step {
             connection,
             now: self.clock.now(),
+            steady: self.clock.steady(),
             queue_ids: &mut self.queue_ids,
             ends: HashMap::new(),
             rung: BTreeSet::new(),
