@@ -107,7 +107,8 @@ fn mark_redelivered(headers: &str) -> Cow<'_, str> {
             return Cow::Borrowed(headers);
         };
         if let Some(member) = fields.iter().filter(|member| member.name == "redelivered").last() {
-            let (before, after) = (&headers[..member.span.start], &headers[member.span.end..]);
+            let span = member.span(headers);
+            let (before, after) = (&headers[..span.start], &headers[span.end..]);
             return if member.raw == "true" {
                 Cow::Borrowed(headers)
             } else {

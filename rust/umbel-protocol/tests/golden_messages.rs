@@ -196,7 +196,12 @@ fn members_of_a_group_are_numbered_in_either_protocol() {
         let mut indexes: Vec<_> = messages.iter().map(|headers| headers.group_index).collect();
         indexes.sort();
         assert_eq!(indexes, [Some(0), Some(1), Some(2)], "{name}");
-        assert!(messages.iter().all(|headers| headers.facts.group.is_some() && headers.facts.group == messages[0].facts.group), "{name}");
+        assert!(
+            messages
+                .iter()
+                .all(|headers| headers.facts.group.is_some() && headers.facts.group == messages[0].facts.group),
+            "{name}"
+        );
     }
 }
 
@@ -233,7 +238,8 @@ fn compressed_bodies_are_unpacked_or_left_to_python() {
     ] {
         let (message, headers) = only(name);
         assert_eq!(headers.facts.compression.as_deref(), Some(codec.content_type()), "{name}");
-        let body = Body::read(&message.body, &message.content_type, headers.facts.compression.as_deref(), &Limits::default());
+        let body =
+            Body::read(&message.body, &message.content_type, headers.facts.compression.as_deref(), &Limits::default());
         match body {
             Ok(body) => assert_eq!(body.args.at(0).and_then(Value::as_str), Some("z".repeat(400).as_str()), "{name}"),
             Err(ReadError::NeedsPython(NeedsPython::Compression(_))) => assert!(!codec.is_native(), "{name}"),
@@ -273,10 +279,10 @@ fn a_protocol_1_body_in_msgpack_or_packed_is_read() {
         content_type: Serializer::Msgpack.content_type().into(),
         ..message
     };
-    assert_eq!(headers_of(&packed), TaskHeaders {
-            facts: TaskFacts { compression: Some("zstd".into()), ..headers.facts.clone() },
-            ..headers
-        });
+    assert_eq!(
+        headers_of(&packed),
+        TaskHeaders { facts: TaskFacts { compression: Some("zstd".into()), ..headers.facts.clone() }, ..headers }
+    );
 }
 
 #[test]

@@ -29,8 +29,8 @@ pub(crate) fn tuple(py: Python<'_>, event: WorkerEvent) -> PyResult<Bound<'_, Py
 
 fn notice_tuple(py: Python<'_>, notice: Notice) -> PyResult<Bound<'_, PyAny>> {
     match notice {
-        Notice::Received { task, id, eta } => {
-            ("received", task, id, eta.map(|eta| eta.as_seconds())).into_bound_py_any(py)
+        Notice::Received(facts) => {
+            ("received", &facts.task, &facts.id, facts.eta.map(|eta| eta.as_seconds())).into_bound_py_any(py)
         }
         Notice::Discarded { task, id, why } => (why, task, id, "").into_bound_py_any(py),
         Notice::Dead { task, id, reason } => {

@@ -223,9 +223,9 @@ fn received_is_told_only_when_wanted() {
     bench.wait_for_results([0]);
     worker.worker.want_received(true);
     bench.publish([add(1, 1, 1)]);
-    let told = worker.wait_for(|event| matches!(event, WorkerEvent::Notice(Notice::Received { .. })));
-    let WorkerEvent::Notice(Notice::Received { task, id, .. }) = told else { unreachable!() };
-    assert_eq!((task.as_str(), id.as_str()), ("add", "1"));
+    let told = worker.wait_for(|event| matches!(event, WorkerEvent::Notice(Notice::Received(_))));
+    let WorkerEvent::Notice(Notice::Received(facts)) = told else { unreachable!() };
+    assert_eq!((facts.task.as_str(), facts.id.as_str()), ("add", "1"));
     worker.stop(ShutdownKind::Warm);
     worker.wait_stopped();
 }

@@ -72,11 +72,7 @@ impl Engine {
                 return self.ledger.owe(taken.tag, Disposition::Delay { until }, Yield::default());
             }
         }
-        out.push(Output::Notice(Notice::Received {
-            task: facts.name().to_owned(),
-            id: facts.id().to_owned(),
-            eta: facts.eta(),
-        }));
+        out.push(Output::Notice(Notice::Received(facts.headers.clone())));
         match eta {
             Some(eta) => {
                 let job = self.ledger.admit(Held::new(taken, facts, Place::Timed));

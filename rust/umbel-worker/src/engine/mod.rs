@@ -129,14 +129,24 @@ impl Engine {
     /// Handles one input and adds what is to be done to `out`. Several inputs may share an `out` before it is
     /// carried out: what belongs together is then merged into fewer outputs.
     pub fn handle(&mut self, now: Timestamp, input: Input, out: &mut Vec<Output>) {
+        self.handle_all(now, [input], out);
+    }
+
+    /// Handles inputs that came together, in order; what follows from all of them is worked out once.
+    pub fn handle_all(&mut self, now: Timestamp, inputs: impl IntoIterator<Item = Input>, out: &mut Vec<Output>) {
         if self.phase == Phase::Stopped {
             return;
         }
         let (now, went_back) = self.clock.read(now);
-        if went_back || matches!(input, Input::Tick) {
+        if went_back {
             self.alarm.clear();
         }
-        self.take_in(input, now, out);
+        for input in inputs {
+            if matches!(input, Input::Tick) {
+                self.alarm.clear();
+            }
+            self.take_in(input, now, out);
+        }
         self.advance(now, out);
     }
 

@@ -117,13 +117,15 @@ impl Engine {
     ) {
         use umbel_broker::Disposition;
         let Some(held) = self.ledger.get(job) else { return };
-        let (task, id) = (held.facts.name().to_owned(), held.facts.id().to_owned());
+        let names = || (held.facts.name().to_owned(), held.facts.id().to_owned());
         match disposition {
             Disposition::Requeue { .. } => {
+                let (task, id) = names();
                 self.totals.requeued += 1;
                 out.push(Output::Notice(Notice::Requeued { task, id, why: why.to_owned() }));
             }
             Disposition::Dead(reason) => {
+                let (task, id) = names();
                 self.totals.dead += 1;
                 out.push(Output::Notice(Notice::Dead { task, id, reason: reason.clone() }));
             }

@@ -1,7 +1,9 @@
 //! What the engine wants done.
 
+use std::sync::Arc;
+
 use umbel_broker::Settlement;
-use umbel_protocol::Timestamp;
+use umbel_protocol::{TaskFacts, Timestamp};
 
 use super::input::ChildId;
 use super::job::{Job, JobId};
@@ -66,15 +68,8 @@ pub enum Output {
 /// Something worth a log line or an event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
-    /// A task was taken.
-    Received {
-        /// Task name.
-        task: String,
-        /// Task id.
-        id: String,
-        /// When it is due.
-        eta: Option<Timestamp>,
-    },
+    /// A task was taken; what the engine has read of its message.
+    Received(Arc<TaskFacts>),
     /// A task will not run: expired or revoked.
     Discarded {
         /// Task name.

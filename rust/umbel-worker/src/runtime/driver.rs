@@ -127,9 +127,8 @@ impl Driver {
             ToMain::Started(jobs) => self.input(Input::Started { child, jobs }),
             ToMain::Progress { job, result } => self.input(Input::Progress { job, result }),
             ToMain::Finished(outcomes) => {
-                for outcome in outcomes {
-                    self.input(Input::Finished { child, outcome });
-                }
+                let ended = outcomes.into_iter().map(|outcome| Input::Finished { child, outcome });
+                self.engine.handle_all(self.now, ended, &mut self.turn.outputs);
             }
             ToMain::Returned(jobs) => self.input(Input::Returned { child, jobs }),
             ToMain::Retiring => self.input(Input::Retiring { child }),
@@ -233,7 +232,7 @@ impl Driver {
 
     fn notice(&mut self, notice: Notice) {
         match notice {
-            Notice::Received { .. } if !self.shared.wants_received.load(std::sync::atomic::Ordering::Relaxed) => {}
+            Notice::Received(_) if !self.shared.wants_received.load(std::sync::atomic::Ordering::Relaxed) => {}
             Notice::Retiring { child } => self.turn.events.push(WorkerEvent::Retiring { child }),
             Notice::ChildGone { child, how, expected, running } => {
                 let pid = self.children.pid(child);
