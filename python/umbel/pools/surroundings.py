@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib
 import os
 import signal
 import sys
+from collections.abc import Callable
+from typing import Any
 
 #: Where the spare descriptors are, out of the way of programs that close the first few hundred.
 _FIRST_SPARE = 500
+#: `signal.getsignal` without its conversion to an enum, which takes longer than all the rest.
+_handler: Callable[[int], Any] = importlib.import_module("_signal").getsignal
 
 
 class Surroundings:
@@ -22,7 +27,7 @@ class Surroundings:
 
     def __init__(self) -> None:
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        self._on_soft_limit = signal.getsignal(signal.SIGUSR1)
+        self._on_soft_limit = _handler(signal.SIGUSR1)
         self._spares = [(number, spare) for number in (0, 1, 2) if (spare := _spare(number)) is not None]
         own_streams()
 
@@ -30,7 +35,7 @@ class Surroundings:
         """Costs about a microsecond while nothing was changed."""
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-        if signal.getsignal(signal.SIGUSR1) is not self._on_soft_limit:
+        if _handler(signal.SIGUSR1) is not self._on_soft_limit:
             signal.signal(signal.SIGUSR1, self._on_soft_limit)
         for number, spare in self._spares:
             try:
