@@ -38,6 +38,8 @@ _POOL_ALIASES = {"processes": "prefork"}
 _STOP_SIGNALS = {"warm": 15, "cold": 3}
 #: How long `stop` may wait for a supervisor in another thread (seconds).
 _JOIN = 60.0
+#: How long the worker's own calls to a broker may take (seconds): its signals wait meanwhile.
+_PATIENCE = 5.0
 #: How long the task of a solo worker may go on after the engine has stopped (seconds).
 _AFTER_STOP = 0.5
 
@@ -325,6 +327,7 @@ def _client(description: AppDescription) -> Client:
     options = {
         "broker_transport_options": settings["broker_transport_options"],
         "result_backend_transport_options": settings["result_backend_transport_options"],
+        "publish_timeout": _PATIENCE,
     }
     return Client(settings["broker_write_url"], None, options)
 
