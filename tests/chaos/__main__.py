@@ -63,9 +63,15 @@ def main() -> int:
             console.print(fault, highlight=False)
         return 0
     plan = Plan(
-        options.broker, faults, options.seconds, options.seed, options.rate, options.with_celery, options.fsync,
+        options.broker,
+        faults,
+        options.seconds,
+        seed=options.seed,
+        rate=options.rate,
+        with_celery=options.with_celery,
+        fsync=options.fsync,
         patience=60 + 2 * VISIBILITY if options.with_celery else 60,
-    )  # fmt: skip
+    )
     folder = Path(tempfile.mkdtemp(prefix="umbel-chaos-"))
     console.print(f"seed {options.seed}: {len(faults)} faults in {options.seconds:g} s; ledger and logs in {folder}")
     outcome = carry_out(plan, folder, console)

@@ -20,8 +20,8 @@ from chaos.ledger import EARLY, Entry, Ledger, Tail
 from chaos.schedule import Fault
 
 _TICK = 0.02
-#: For how long a run goes on for its last faults (seconds).
-_OVERTIME = 20.0
+#: For how long a run goes on for what its plan still misses (seconds).
+_OVERTIME = 30.0
 #: So many tasks unfinished stop the producers; half of it lets them go on.
 _CROWDED = 1500
 #: A Celery worker's messages are others' after this (seconds); it holds none of the mix for as long while it lives.
@@ -34,8 +34,10 @@ class Plan:
 
     broker: str
     faults: Sequence[Fault]
-    #: For how long the producers publish (seconds).
+    #: For how long the producers publish (seconds); longer, up to a bound, until all faults have begun.
     seconds: float
+    #: And until so many tasks are confirmed.
+    tasks: int = 0
     seed: int = 1
     #: Tasks a second.
     rate: float = 100.0
@@ -153,7 +155,7 @@ class Run:
     def go(self, show: Callable[[Run, float], None] = lambda _run, _elapsed: None) -> Outcome:
         """Runs it through. `show` is called every now and then with the seconds since the start."""
         try:
-            while (elapsed := time.monotonic() - self._started) < self.plan.seconds or self._faults_overdue(elapsed):
+            while (elapsed := time.monotonic() - self._started) < self.plan.seconds or self._unmet(elapsed):
                 self.injector.run_due(time.monotonic())
                 self._tick()
                 show(self, elapsed)
@@ -163,9 +165,10 @@ class Run:
             self._close()
         return self._outcome(drained_in, buried)
 
-    def _faults_overdue(self, elapsed: float) -> bool:
-        """Whether to go on for faults whose target was not ready."""
-        return self.injector.planned > 0 and elapsed < self.plan.seconds + _OVERTIME
+    def _unmet(self, elapsed: float) -> bool:
+        """Whether to go on: for faults whose target was not ready, or for more tasks."""
+        missing = self.plan.tasks - self.counts.events[ledger.CONFIRMED]
+        return (self.injector.planned > 0 or missing > 0) and elapsed < self.plan.seconds + _OVERTIME
 
     # --- while it runs
 
