@@ -64,11 +64,16 @@ class Injector:
 
     def finish(self) -> None:
         """Ends all faults that last, at once, and does nothing more."""
-        for _, _, action in sorted(self._due):
-            if isinstance(action, _End):
-                action()
-        self._due.clear()
+        self._end_all()
         self._broker.heal([name for name, count in self._cut_links.items() if count])
+        # What was waiting for the server has it now.
+        self._end_all()
+
+    def _end_all(self) -> None:
+        ends = [action for _, _, action in sorted(self._due) if isinstance(action, _End)]
+        self._due.clear()
+        for end in ends:
+            end()
 
     def _at(self, when: float, action: Action) -> None:
         heapq.heappush(self._due, (when, next(self._numbers), action))
