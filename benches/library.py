@@ -20,6 +20,11 @@ PATIENCE = 60.0
 BULK = 1000
 
 
+def patient(url: str) -> str:
+    """A Redis URL for clients that block for results: redis-py would give up after 5 s, whatever they ask for."""
+    return f"{url}?socket_timeout={PATIENCE + 10:g}"
+
+
 class Library(Protocol):
     """A task queue, as its own documentation says to use it. Tasks are named as the functions of `benches.work`."""
 

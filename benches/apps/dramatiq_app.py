@@ -12,9 +12,9 @@ from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 
 from benches import work
-from benches.library import BULK, PATIENCE
+from benches.library import BULK, PATIENCE, patient
 
-results = RedisBackend(url=os.environ["BENCH_BROKER"])
+results = RedisBackend(url=patient(os.environ["BENCH_BROKER"]))
 broker = RedisBroker(url=os.environ["BENCH_BROKER"])
 broker.add_middleware(Results(backend=results))
 dramatiq.set_broker(broker)

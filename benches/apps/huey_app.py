@@ -9,11 +9,11 @@ from typing import Any
 from huey import RedisHuey
 
 from benches import work
-from benches.library import BULK, PATIENCE
+from benches.library import BULK, PATIENCE, patient
 
 huey = RedisHuey(
     "bench",
-    url=os.environ["BENCH_BROKER"],
+    url=patient(os.environ["BENCH_BROKER"]),
     notify_result=True,
     results=os.environ.get("BENCH_RESULTS") != "no",
 )

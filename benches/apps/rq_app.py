@@ -10,9 +10,9 @@ from redis import Redis
 from rq import Queue
 
 from benches import work
-from benches.library import BULK, PATIENCE
+from benches.library import BULK, PATIENCE, patient
 
-connection = Redis.from_url(os.environ["BENCH_BROKER"])
+connection = Redis.from_url(patient(os.environ["BENCH_BROKER"]))
 queue = Queue("bench", connection=connection)
 #: Its way to keep no result.
 OPTIONS: dict[str, dict[str, Any]] = {"count": {"result_ttl": 0}}
