@@ -57,8 +57,8 @@ fn misbehave(link: &ChildLink, job: &Job) {
     } else if asked("hang") {
         hang();
     } else if asked("close") {
-        // SAFETY: closes the link's descriptor under it, as a stray `os.close` in a task would.
-        unsafe { libc::shutdown(0, libc::SHUT_RDWR) };
+        // SAFETY: breaks the link, wherever its descriptor is, as a task may; what is no socket is left as it is.
+        (0..1024).for_each(|descriptor| _ = unsafe { libc::shutdown(descriptor, libc::SHUT_RDWR) });
         hang();
     }
 }

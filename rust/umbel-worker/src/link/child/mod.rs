@@ -1,13 +1,13 @@
 //! A child's end of the link: jobs in, outcomes out, without Python.
 //!
-//! 1. The link thread reads frames. Jobs wait in a local queue; executors (one or many threads) take them with
-//!    [`ChildLink::next`].
+//! 1. The link thread reads frames, and so does one of the executors while it has nothing to do. Jobs wait in a local
+//!    queue; executors (one or many threads) take them with [`ChildLink::next`].
 //! 2. What executors report collects in a buffer. Whoever finishes a job while nothing else is waiting writes it out
 //!    at once; so does one who finds the buffer large or a millisecond old. Thus a busy child writes once per batch
 //!    and an idle one without delay.
 //! 3. Whatever is still in the buffer after a millisecond is written by the link thread, which needs no lock that an
 //!    executor holds while it runs a task (in particular not the GIL).
-//! 4. A recall is answered by the link thread alone.
+//! 4. A recall needs no executor: the link thread answers it while tasks run.
 //!
 //! Locks are the standard library's, for the reason that [`umbel_broker::sync`] gives.
 //!
@@ -44,13 +44,14 @@ impl ChildLink {
     /// handler; see [`ChildLink::soft_limit_job`].
     pub fn new(socket: OwnedFd, slots: usize) -> Result<Self, LinkError> {
         let socket = out_of_the_way(socket)?;
-        let wake =
-            rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(std::io::Error::from)?;
-        let wake = out_of_the_way(wake)?;
+        let wake = out_of_the_way(eventfd()?)?;
+        let nudge = out_of_the_way(eventfd()?)?;
         let shared = Arc::new(Shared {
             socket,
             wake,
+            nudge,
             state: Mutex::default(),
+            incoming: Mutex::default(),
             arrivals: Condvar::new(),
             written: Condvar::new(),
             signals: slots == 1,
@@ -125,7 +126,7 @@ impl ChildLink {
         state.seal();
         frame::put_ids(&mut state.out, frame::RETIRING, &[]);
         state.give_back();
-        self.shared.arrivals.notify_all();
+        self.shared.call_all(&state);
         self.shared.write_out(state);
     }
 
@@ -170,14 +171,20 @@ impl ChildLink {
 impl Drop for ChildLink {
     /// Writes what is left and closes the socket.
     fn drop(&mut self) {
-        self.shared.lock().closing = true;
+        let mut state = self.shared.lock();
+        state.closing = true;
+        self.shared.call_all(&state);
+        drop(state);
         self.shared.wake();
-        self.shared.arrivals.notify_all();
         if let Some(thread) = self.thread.take() {
             // The thread reports its own panic, if any, as a lost main process.
             let _ = thread.join();
         }
     }
+}
+
+fn eventfd() -> std::io::Result<OwnedFd> {
+    Ok(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }
 
 /// Where the link's descriptors are, if the limit of the process allows it.

@@ -1,7 +1,8 @@
-//! The link thread: reads frames, and writes what executors leave unwritten.
+//! Reading frames, which the link thread and an idle executor do, and the link thread itself, which also writes what
+//! executors leave unwritten.
 
-use std::os::fd::AsFd;
-use std::sync::MutexGuard;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -16,16 +17,15 @@ impl Shared {
     /// The link thread.
     pub(super) fn run(&self) {
         let _last = LastWords(self);
-        let mut incoming = Incoming::default();
         while let Some(timeout) = self.look() {
-            let readable = match self.wait(timeout) {
+            let readable = match self.wait_readable(&self.wake, timeout) {
                 Ok(readable) => readable,
                 Err(error) => {
                     log::error!("cannot wait for the main process: {error}{}", advice(&error));
                     return;
                 }
             };
-            if readable && !self.receive(&mut incoming) {
+            if readable && !self.receive(&mut self.lock_incoming(), Reader::LinkThread) {
                 return;
             }
         }
@@ -54,8 +54,9 @@ impl Shared {
         Some(state.armed.then_some(LINGER))
     }
 
-    fn wait(&self, timeout: Option<Duration>) -> std::io::Result<bool> {
-        let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+    /// Waits for the socket, whose readiness it returns, for the eventfd `wake`, a signal or the timeout.
+    pub(super) fn wait_readable(&self, wake: &OwnedFd, timeout: Option<Duration>) -> std::io::Result<bool> {
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(wake, PollFlags::IN)];
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         match rustix::event::poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -67,13 +68,30 @@ impl Shared {
         let (readable, woken) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
         if woken {
             // Empties the counter; there is nothing to learn from its value.
-            let _ = rustix::io::read(&self.wake, &mut [0u8; 8]);
+            let _ = rustix::io::read(wake, &mut [0u8; 8]);
         }
         Ok(readable)
     }
 
+    fn lock_incoming(&self) -> MutexGuard<'_, Incoming> {
+        self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads and handles frames unless another thread does.
+    pub(super) fn try_receive(&self, reader: Reader) -> Heard {
+        let mut incoming = match self.incoming.try_lock() {
+            Ok(incoming) => incoming,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Heard::Busy,
+        };
+        if self.receive(&mut incoming, reader) { Heard::Frames } else { Heard::Broken }
+    }
+
     /// Reads and handles frames; false when no more will come.
-    fn receive(&self, incoming: &mut Incoming) -> bool {
+    fn receive(&self, incoming: &mut Incoming, reader: Reader) -> bool {
+        if self.lock().gone {
+            return false;
+        }
         let read = match incoming.receive(self.socket.as_fd()) {
             Ok(read) => read,
             Err(error) => {
@@ -88,7 +106,7 @@ impl Shared {
                 Err(error) => Err(error),
             };
             match frame {
-                Ok(frame) => self.handle(frame),
+                Ok(frame) => self.handle(frame, reader),
                 Err(error) => {
                     log::error!("the main process sent what this child does not understand: {error}");
                     return false;
@@ -97,10 +115,10 @@ impl Shared {
         }
     }
 
-    fn handle(&self, frame: ToChild) {
+    fn handle(&self, frame: ToChild, reader: Reader) {
         let mut state = self.lock();
         match frame {
-            ToChild::Jobs(jobs) => self.arrived(state, jobs),
+            ToChild::Jobs(jobs) => self.arrived(state, jobs, reader),
             ToChild::Recall(jobs) => {
                 let back = state.recall(&jobs);
                 state.put_returned(&back);
@@ -119,28 +137,49 @@ impl Shared {
                 if !state.waiting.is_empty() {
                     state.give_back();
                 }
-                self.arrivals.notify_all();
+                self.call_all(&state);
                 self.write_out(state);
             }
         }
     }
 
-    fn arrived(&self, mut state: MutexGuard<'_, State>, jobs: Vec<Job>) {
+    fn arrived(&self, mut state: MutexGuard<'_, State>, jobs: Vec<Job>, reader: Reader) {
         if state.retiring || state.stopped {
             let jobs: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
             state.put_returned(&jobs);
             self.write_out(state);
             return;
         }
-        let wake = jobs.len().min(state.sleepers);
+        let count = jobs.len();
         state.waiting.extend(jobs);
-        // They are about to be reported as started: this thread is awake and can promise to look.
-        (state.armed, state.active) = (true, true);
-        drop(state);
-        for _ in 0..wake {
-            self.arrivals.notify_one();
+        match reader {
+            // They are about to be reported as started: this thread is awake and can promise to look.
+            Reader::LinkThread => {
+                (state.armed, state.active) = (true, true);
+                self.call_some(&state, count);
+            }
+            // One of them is its own.
+            Reader::Executor => self.call_some(&state, count.saturating_sub(1).min(state.sleepers)),
         }
     }
+}
+
+/// Who reads frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reader {
+    LinkThread,
+    /// One that had nothing to do.
+    Executor,
+}
+
+/// What came of listening.
+pub(super) enum Heard {
+    /// Whatever there was has been dealt with.
+    Frames,
+    /// Another thread is reading.
+    Busy,
+    /// No more will come.
+    Broken,
 }
 
 /// What may have happened to the link's descriptor.

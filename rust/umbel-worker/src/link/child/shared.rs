@@ -4,8 +4,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::reader::{Heard, Reader};
 use super::state::State;
 use crate::engine::Job;
+use crate::link::incoming::Incoming;
 use crate::link::outgoing;
 
 /// How long a report may wait for company.
@@ -19,7 +21,11 @@ pub(super) struct Shared {
     pub(super) socket: OwnedFd,
     /// Wakes the link thread.
     pub(super) wake: OwnedFd,
+    /// Wakes the executor that listens at the socket.
+    pub(super) nudge: OwnedFd,
     pub(super) state: Mutex<State>,
+    /// Locked before `state` where both are.
+    pub(super) incoming: Mutex<Incoming>,
     /// Jobs have arrived, or none will.
     pub(super) arrivals: Condvar,
     /// A write has ended.
@@ -43,17 +49,51 @@ impl Shared {
             if state.retiring || state.stopped || state.closing {
                 return None;
             }
-            state.sleepers += 1;
-            state = match deadline {
-                None => self.arrivals.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let rest = deadline.saturating_duration_since(Instant::now());
-                    self.arrivals.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-            state.sleepers -= 1;
+            state = if state.listening { self.sleep(state, deadline) } else { self.listen(state, deadline) };
             if state.waiting.is_empty() && deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return None;
+            }
+        }
+    }
+
+    /// Waits until a thread that reads frames says that jobs have come, or none will.
+    fn sleep<'a>(&'a self, mut state: MutexGuard<'a, State>, deadline: Option<Instant>) -> MutexGuard<'a, State> {
+        state.sleepers += 1;
+        state = match deadline {
+            None => self.arrivals.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(deadline) => {
+                let rest = deadline.saturating_duration_since(Instant::now());
+                self.arrivals.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        state.sleepers -= 1;
+        state
+    }
+
+    /// Waits at the socket itself, beside the link thread: a job that comes to an idle child wakes its executor without
+    /// a thread in between.
+    fn listen<'a>(&'a self, mut state: MutexGuard<'a, State>, deadline: Option<Instant>) -> MutexGuard<'a, State> {
+        state.listening = true;
+        drop(state);
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let readable = self.wait_readable(&self.nudge, left);
+        let heard = match readable {
+            Ok(false) => Heard::Frames,
+            Ok(true) => self.try_receive(Reader::Executor),
+            Err(_) => Heard::Broken,
+        };
+        let mut state = self.lock();
+        state.listening = false;
+        match heard {
+            Heard::Frames => state,
+            Heard::Busy => {
+                // The link thread is at it. It may take longer than a nap: the caller looks again.
+                let nap = Instant::now() + LINGER;
+                self.sleep(state, Some(deadline.map_or(nap, |deadline| deadline.min(nap))))
+            }
+            Heard::Broken => {
+                self.set_gone(&mut state);
+                state
             }
         }
     }
@@ -89,8 +129,25 @@ impl Shared {
     }
 
     pub(super) fn wake(&self) {
-        // Fails only when the counter is full, and then the thread is awake.
-        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        raise(&self.wake);
+    }
+
+    /// Has every executor that waits look at the state.
+    pub(super) fn call_all(&self, state: &State) {
+        self.arrivals.notify_all();
+        if state.listening {
+            raise(&self.nudge);
+        }
+    }
+
+    /// Has as many executors look as there are jobs for.
+    pub(super) fn call_some(&self, state: &State, jobs: usize) {
+        for _ in 0..jobs.min(state.sleepers) {
+            self.arrivals.notify_one();
+        }
+        if state.listening && jobs > state.sleepers {
+            raise(&self.nudge);
+        }
     }
 
     /// Writes all that is unsent, unless another thread is at it: that one goes on until nothing is left.
@@ -121,7 +178,12 @@ impl Shared {
         state.started.clear();
         state.out.clear();
         (state.open, state.oldest) = (None, None);
-        self.arrivals.notify_all();
+        self.call_all(state);
         self.written.notify_all();
     }
+}
+
+/// Makes an eventfd readable. Fails only when its counter is full, and then it is.
+fn raise(event: &OwnedFd) {
+    let _ = rustix::io::write(event, &1u64.to_ne_bytes());
 }

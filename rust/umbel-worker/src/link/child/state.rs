@@ -11,6 +11,8 @@ pub(super) struct State {
     pub(super) waiting: VecDeque<Job>,
     /// Threads that sleep in `next`.
     pub(super) sleepers: usize,
+    /// A thread listens at the socket in `next`.
+    pub(super) listening: bool,
     pub(super) running: HashMap<JobId, Job>,
     /// Running jobs whose soft limit has passed and who have not been told.
     pub(super) overdue: VecDeque<JobId>,
