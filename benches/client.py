@@ -108,24 +108,24 @@ async def _check(library: Library, sent: list[Any]) -> None:
 
 async def round_trip(library: Library, seconds: float) -> Figures:
     """Milliseconds from sending a task to its result in hand, one at a time."""
-    taken = await _round_trips(library, seconds, 0)
+    taken = await _round_trips(library, seconds, 0, least=10)
     return percentiles(taken)
 
 
 async def round_trip_many(library: Library, seconds: float, clients: int) -> Figures:
     """The same with many clients at once; and their round trips per second."""
     start = time.perf_counter()
-    taken = await run_clients(library, clients, lambda number: _round_trips(library, seconds, number))
+    taken = await run_clients(library, clients, lambda number: _round_trips(library, seconds, number, least=2))
     total = [value for values in taken for value in values]
     return {"per_second": len(total) / (time.perf_counter() - start), **percentiles(total)}
 
 
-async def _round_trips(library: Library, seconds: float, client: int) -> list[float]:
-    for number in range(3):
+async def _round_trips(library: Library, seconds: float, client: int, least: int) -> list[float]:
+    for number in range(least // 2):
         await library.get(await library.send("echo", number))
     taken: list[float] = []
     end = time.perf_counter() + seconds
-    while (start := time.perf_counter()) < end or len(taken) < 10:
+    while (start := time.perf_counter()) < end or len(taken) < least:
         value = f"{client}-{len(taken)}"
         found = await library.get(await library.send("echo", value))
         taken.append((time.perf_counter() - start) * 1000)
