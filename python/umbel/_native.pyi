@@ -36,6 +36,17 @@ def json_dumps(value: object, /) -> bytes:
     too deep values.
     """
 
+def json_success(
+    task_id: str,
+    result: object,
+    children: object,
+    date_done: str,
+    group: str | None = None,
+    parent_id: str | None = None,
+    /,
+) -> bytes:
+    """The JSON result record of a task that succeeded; raises what `json_dumps` raises."""
+
 def json_loads(data: bytes | str, /) -> Any:
     """The reverse, extended types included. Raises `MalformedError`, the cause attached if Python code raised it."""
 

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 pub(crate) use read::loads;
-pub(crate) use write::dumps;
+pub(crate) use write::{Success, dumps};
 
 /// The deepest nesting written and read: about what Python's own recursion limit lets `json` handle, so that whatever
 /// is written here can be read everywhere.
@@ -25,6 +25,21 @@ pub(crate) const MAX_DEPTH: usize = 950;
 #[pyo3(signature = (value, /))]
 fn json_dumps<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     dumps(value).map(|json| PyBytes::new(value.py(), &json))
+}
+
+/// The JSON result record of a task that succeeded; raises what `json_dumps` raises.
+#[pyfunction]
+#[pyo3(signature = (task_id, result, children, date_done, group = None, parent_id = None, /))]
+fn json_success<'py>(
+    task_id: &str,
+    result: &Bound<'py, PyAny>,
+    children: &Bound<'py, PyAny>,
+    date_done: &str,
+    group: Option<&str>,
+    parent_id: Option<&str>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let record = Success { task_id, result, children, date_done, group, parent_id };
+    record.dumps().map(|json| PyBytes::new(result.py(), &json))
 }
 
 /// The reverse, extended types included. Raises `MalformedError`.
@@ -46,6 +61,7 @@ fn json_loads<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 /// Puts the codec's functions into the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(json_dumps, module)?)?;
+    module.add_function(wrap_pyfunction!(json_success, module)?)?;
     module.add_function(wrap_pyfunction!(json_loads, module)?)?;
     module.add_function(wrap_pyfunction!(hooks::set_json_fallback, module)?)
 }

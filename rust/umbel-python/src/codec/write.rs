@@ -17,6 +17,42 @@ pub(crate) fn dumps(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     Ok(encoder.writer.into_bytes())
 }
 
+/// What a result record of a success says, besides that.
+pub(crate) struct Success<'a, 'py> {
+    pub(crate) task_id: &'a str,
+    pub(crate) result: &'a Bound<'py, PyAny>,
+    pub(crate) children: &'a Bound<'py, PyAny>,
+    pub(crate) date_done: &'a str,
+    pub(crate) group: Option<&'a str>,
+    pub(crate) parent_id: Option<&'a str>,
+}
+
+impl Success<'_, '_> {
+    /// The record, with Celery's fields in Celery's order.
+    pub(crate) fn dumps(&self) -> PyResult<Vec<u8>> {
+        let mut encoder = Encoder::new(self.result.py());
+        // The record is a container like any other.
+        encoder.open.push(std::ptr::null_mut());
+        encoder.writer.begin_object();
+        encoder.text("status", "SUCCESS");
+        encoder.writer.key("result");
+        encoder.value(self.result)?;
+        encoder.writer.key("traceback");
+        encoder.writer.null();
+        encoder.writer.key("children");
+        encoder.value(self.children)?;
+        encoder.text("date_done", self.date_done);
+        for (name, id) in [("group_id", self.group), ("parent_id", self.parent_id)] {
+            if let Some(id) = id.filter(|id| !id.is_empty()) {
+                encoder.text(name, id);
+            }
+        }
+        encoder.text("task_id", self.task_id);
+        encoder.writer.end_object();
+        Ok(encoder.writer.into_bytes())
+    }
+}
+
 /// Writes one document.
 pub(super) struct Encoder<'py> {
     py: Python<'py>,
@@ -27,7 +63,12 @@ pub(super) struct Encoder<'py> {
 
 impl<'py> Encoder<'py> {
     fn new(py: Python<'py>) -> Self {
-        Self { py, writer: Writer::over(Vec::with_capacity(128)), open: Vec::new() }
+        Self { py, writer: Writer::over(Vec::with_capacity(256)), open: Vec::new() }
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        self.writer.key(name);
+        self.writer.string(text);
     }
 
     /// Writes any value: exact types first, by how often they come.
