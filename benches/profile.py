@@ -79,7 +79,9 @@ def under_load(options: argparse.Namespace) -> Iterator[tuple[Bench, list[int]]]
         redis = None
         if peer.store == "redis":
             redis = stack.enter_context(private_redis(folder, ("--appendonly", "yes", "--appendfsync", "everysec")))
-        bench = Bench(Run(folder, redis, options.seconds, work.calibrate()), peer, folder)
+        own = folder / peer.name
+        own.mkdir()
+        bench = Bench(Run(folder, redis, options.seconds, work.calibrate()), peer, own)
         path = [str(with_extension(folder, options.extension))] if options.extension else []
         task = "count" if options.no_results else "stamp"
         parameters = {"count": options.tasks, "task": task, "patience": 600}
