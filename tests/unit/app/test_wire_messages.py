@@ -128,7 +128,7 @@ class Recorder:
     def __init__(self) -> None:
         self.messages: list[_native.MessageDict] = []
 
-    def publish(self, messages: list[_native.MessageDict], timeout: float | None) -> None:
+    def publish(self, messages: list[_native.MessageDict], timeout: float | None, patience: float | None) -> None:
         self.messages += messages
 
 
