@@ -26,6 +26,8 @@ class Surroundings:
     """As they are when it is made, in the main thread of a child."""
 
     def __init__(self) -> None:
+        # A timer that runs already is the application's, of a profiler for example.
+        self._stops_timer = signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self._on_soft_limit = _handler(signal.SIGUSR1)
         self._spares = [(number, spare) for number in (0, 1, 2) if (spare := _spare(number)) is not None]
@@ -33,7 +35,8 @@ class Surroundings:
 
     def restore(self) -> None:
         """Costs about a microsecond while nothing was changed."""
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        if self._stops_timer:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         if _handler(signal.SIGUSR1) is not self._on_soft_limit:
             signal.signal(signal.SIGUSR1, self._on_soft_limit)

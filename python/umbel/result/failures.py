@@ -101,7 +101,7 @@ def _find_class(module: str | None, name: str, message: Any) -> type[BaseExcepti
 def _construct(cls: type[BaseException], message: Any) -> BaseException:
     try:
         return cls(*message) if isinstance(message, (list, tuple)) else cls(message)
-    except Exception:
+    except (Exception, SystemExit):
         return Exception(f"{cls}({message})")
 
 

@@ -27,6 +27,11 @@ class Derived(Plain):
         super().__init__(a, a)
 
 
+class Exiting(Exception):
+    def __init__(self, *_: object) -> None:
+        raise SystemExit(1)
+
+
 class Outer:
     class Inner(Exception):
         pass
@@ -122,6 +127,12 @@ def test_a_constructor_that_fails() -> None:
     back = rebuild({"exc_type": "KeywordOnly", "exc_module": __name__, "exc_message": [1]})
     assert type(back) is Exception
     assert "KeywordOnly" in str(back)
+
+
+def test_a_constructor_that_exits_does_not_end_who_waits() -> None:
+    error = rebuild({"exc_type": "Exiting", "exc_module": __name__, "exc_message": ["x"]})
+    assert type(error) is Exception
+    assert "Exiting" in str(error)
 
 
 def test_what_is_no_description() -> None:
