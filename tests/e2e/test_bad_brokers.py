@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -142,6 +144,20 @@ def test_with_retries_there_are_more_until_the_pauses_of_the_policy_are_used_up(
     # By default 0, 0.2 and 0.4 s.
     assert time.monotonic() - started >= 0.6
     assert hanging_up.connections > 2
+
+
+def test_a_server_that_does_not_answer_is_said_in_time(own_server: RedisServer) -> None:
+    app = _app(f"{own_server.url()}?socket_timeout=0.3")
+    os.kill(own_server.pid, signal.SIGSTOP)
+    try:
+        for retry in (False, True):
+            with pytest.raises(OperationalError, match=r"no answer within 0\.3 s"):
+                app.tasks["basic.add"].apply_async((1, 1), retry=retry)
+    finally:
+        os.kill(own_server.pid, signal.SIGCONT)
+    # Whose answers may be as late on a busy machine.
+    _publish(_app(own_server.url()))
+    app.close()
 
 
 def test_too_many_clients_is_said_and_passes(server: RedisServer, admin: redis.Redis) -> None:

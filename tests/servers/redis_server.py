@@ -72,6 +72,11 @@ class RedisServer:
         """A client of redis-py; close it."""
         return redis.Redis(port=self.port, db=database)
 
+    @property
+    def pid(self) -> int:
+        """Of the server's process."""
+        return self._process.pid
+
     def kill(self) -> None:
         """Kills the process. What it had written to its file stays: the machine goes on."""
         self._process.kill()
