@@ -36,6 +36,7 @@ COLUMNS: tuple[tuple[tuple[str, str], ...], ...] = (
         ("cost", "commands"),
         ("compute", "share"),
         ("wait", "per_second"),
+        ("distance", "at_5"),
         ("distance", "share_5"),
         ("footprint", "memory"),
         ("footprint", "idle_cpu"),
