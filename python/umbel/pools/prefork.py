@@ -170,7 +170,6 @@ class PreforkPool(Pool):
                 del self._own[pid]
                 self._exited(number, pid, status)
         if self._source.path is not None:
-            # This process is the worker's alone; what it has adopted are processes that tasks left behind.
             reap_adopted({self._zygote_pid, *self._own, *self._forked})
 
     def _announce(self, number: int, pid: int) -> None:
@@ -353,10 +352,14 @@ class PreforkPool(Pool):
 
 
 def reap_adopted(known: Collection[int]) -> None:
-    """Reaps children that have ended, except those `known`, for whom somebody asks by their pid."""
-    with contextlib.suppress(ChildProcessError):
+    """Reaps processes that tasks have left behind and that have ended: this process has adopted them.
+
+    Those `known` are asked for by their pid. Those of this process's own group were started here, by whoever runs the
+    worker in a program of his; a fork server, and so what comes of it, has a group of its own.
+    """
+    with contextlib.suppress(ChildProcessError, ProcessLookupError):
         while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
-            if ended.si_pid in known:
+            if ended.si_pid in known or os.getpgid(ended.si_pid) == os.getpgrp():
                 return
             os.waitpid(ended.si_pid, 0)
 

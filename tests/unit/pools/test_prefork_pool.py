@@ -7,6 +7,7 @@ import os
 import selectors
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -203,3 +204,34 @@ def test_threads_that_come_later_are_noticed(make_pool: Callable[[str], PreforkP
     pool.spawn()
     notes.run_until(lambda: len(notes.children) == 2, pool)
     assert pool.describe() == "prefork (spawn)"
+
+
+_REAPING = """
+import os, subprocess, sys
+from umbel.pools.prefork import reap_adopted
+
+def ended(own_group):
+    started = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"], preexec_fn=os.setpgrp if own_group else None)
+    os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOWAIT)
+    return started
+
+def is_there(pid):
+    return os.path.exists(f"/proc/{pid}")
+
+left_behind = ended(own_group=True)
+reap_adopted(set())
+assert not is_there(left_behind.pid)
+
+known = ended(own_group=True)
+reap_adopted({known.pid})
+assert known.wait() == 3
+
+of_the_program = ended(own_group=False)
+reap_adopted(set())
+assert of_the_program.wait() == 3
+"""
+
+
+def test_only_what_was_adopted_is_reaped() -> None:
+    done = subprocess.run([sys.executable, "-c", _REAPING], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
