@@ -211,7 +211,8 @@ import os, subprocess, sys
 from umbel.pools.prefork import reap_adopted
 
 def ended(own_group):
-    started = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"], preexec_fn=os.setpgrp if own_group else None)
+    command = [sys.executable, "-c", "raise SystemExit(3)"]
+    started = subprocess.Popen(command, preexec_fn=os.setpgrp if own_group else None)
     os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOWAIT)
     return started
 
