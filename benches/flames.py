@@ -30,7 +30,8 @@ def fold_perf(lines: Iterable[str]) -> Counter[Stack]:
 
     def end() -> None:
         if thread is not None:
-            folded[(thread, *reversed(frames))] += 1
+            stack = (thread, *reversed(frames))
+            folded[stack] += 1
 
     for line in lines:
         if not line.strip():
