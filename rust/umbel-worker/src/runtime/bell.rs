@@ -8,7 +8,6 @@ use umbel_broker::{Broker, Doorbell, Result};
 
 use super::options::Pauses;
 use super::shared::Shared;
-use crate::engine::Input;
 
 /// How long one wait may last: the thread sees within this time that the worker has ended.
 const SLICE: Duration = Duration::from_secs(1);
@@ -106,9 +105,9 @@ impl Listener {
         Ok(())
     }
 
-    /// The engine will fetch; if that comes up short, it says so again.
+    /// There will be a fetch; if that comes up short, this thread is told to listen again.
     fn ring(&self) {
         self.shared.bell.fed();
-        self.shared.input(Input::Rang);
+        self.shared.ring();
     }
 }

@@ -88,7 +88,7 @@ impl<'a> Connection<'a> {
         match self.consumer.heartbeat() {
             Ok(0) => Ok(()),
             Ok(_) => {
-                self.settler.shared.input(Input::Rang);
+                self.settler.shared.ring();
                 Ok(())
             }
             Err(error) if remedy(&error) == Remedy::Reconnect => Err(Setback::Lost(error)),
@@ -166,7 +166,13 @@ impl<'a> Connection<'a> {
         count(&shared.traffic.settled, settled);
         count(&shared.traffic.fetched, deliveries.len());
         let confirmed = (settled > 0).then(|| ToEngine::Input(Input::Settled { count: settled, lost }));
-        let delivered = fetch.map(|want| ToEngine::Delivered { want, deliveries, next_due });
+        if fetch.is_some_and(|want| deliveries.len() < want) {
+            shared.bell.listen();
+        }
+        // One that is due later is the engine's to wait for.
+        let parks = deliveries.is_empty() && next_due.is_none();
+        let answered = fetch.filter(|&want| !(parks && shared.outbox.park(want)));
+        let delivered = answered.map(|_| ToEngine::Input(Input::Delivered { deliveries, next_due }));
         shared.to_engine.extend(confirmed.into_iter().chain(delivered));
     }
 

@@ -138,13 +138,7 @@ impl Driver {
     fn read_mail(&mut self) {
         for message in self.shared.to_engine.take() {
             match message {
-                ToEngine::Input(input) => self.input(input),
-                ToEngine::Delivered { want, deliveries, next_due } => {
-                    if deliveries.len() < want {
-                        self.shared.bell.listen();
-                    }
-                    self.input(Input::Delivered { deliveries, next_due });
-                }
+                ToEngine::Input(input) => self.mailed(input),
                 ToEngine::Child(new) => self.adopt(new),
                 ToEngine::Disconnected => self.disconnected(),
                 ToEngine::Reconnected(lost) => self.input(Input::Reconnected { lost }),
@@ -154,6 +148,15 @@ impl Driver {
                 }
                 ToEngine::Abandon => self.phase = Phase::Abandoned,
             }
+        }
+    }
+
+    fn mailed(&mut self, input: Input) {
+        let ends = matches!(input, Input::Shutdown(_));
+        self.input(input);
+        // An engine that ends waits for the answer to its last fetch.
+        if ends && self.shared.outbox.unpark().is_some() {
+            self.input(Input::Delivered { deliveries: Vec::new(), next_due: None });
         }
     }
 

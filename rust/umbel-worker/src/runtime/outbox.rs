@@ -1,12 +1,15 @@
 //! What the engine wants from the broker, collected while the broker thread is busy.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use umbel_broker::sync::{Condvar, Mutex};
 use umbel_broker::{Settlement, Tag};
 
 /// Settlements per exchange at most: an exchange should not take much longer than a round trip.
 const LARGEST: usize = 1024;
+
+/// A parked fetch is tried this often even if nothing rang.
+const SAFETY_NET: Duration = Duration::from_secs(5);
 
 /// Work for the broker thread, merged until it takes it.
 #[derive(Debug, Default)]
@@ -21,6 +24,12 @@ struct State {
     /// An emptied buffer, to be filled next.
     spare: Vec<Settlement>,
     fetch: Option<usize>,
+    /// A fetch that found nothing, and when it is to be tried again at the latest. The engine waits for its answer.
+    parked: Option<(usize, Instant)>,
+    /// The bell rang since work was last taken.
+    rang: bool,
+    /// No fetch is to be parked any more.
+    unparked: bool,
     /// The engine's answer to a lost connection.
     held: Option<Vec<Tag>>,
     stopping: bool,
@@ -53,9 +62,41 @@ impl Outbox {
     pub(super) fn reset(&self, held: Vec<Tag>) {
         let mut state = self.state.lock();
         state.settlements.clear();
-        state.fetch = None;
+        (state.fetch, state.parked) = (None, None);
         state.held = Some(held);
         self.changed.notify_one();
+    }
+
+    /// Keeps a fetch that found nothing until the bell rings or there is other work: the broker thread then tries it
+    /// again without asking the engine, which saves what rings a hand-over. False if the engine is to have its answer.
+    pub(super) fn park(&self, want: usize) -> bool {
+        let mut state = self.state.lock();
+        if state.unparked {
+            return false;
+        }
+        if std::mem::take(&mut state.rang) {
+            state.fetch = Some(want);
+        } else {
+            state.parked = Some((want, Instant::now() + SAFETY_NET));
+        }
+        true
+    }
+
+    /// Parks no more. Returns the fetch that was parked, which the engine is to be answered.
+    pub(super) fn unpark(&self) -> Option<usize> {
+        let mut state = self.state.lock();
+        state.unparked = true;
+        state.parked.take().map(|(want, _)| want)
+    }
+
+    /// There may be messages. True if a parked fetch will find out.
+    pub(super) fn ring(&self) -> bool {
+        let mut state = self.state.lock();
+        state.rang = true;
+        if state.parked.is_some() {
+            self.changed.notify_one();
+        }
+        state.parked.is_some()
     }
 
     /// No more work will come.
@@ -68,15 +109,15 @@ impl Outbox {
     pub(super) fn take(&self, deadline: Instant) -> Result<Option<Work>, Stopping> {
         let mut state = self.state.lock();
         loop {
-            if !state.settlements.is_empty() || state.fetch.is_some() {
+            if state.has_work() {
                 return Ok(Some(state.take()));
             }
             if state.stopping {
                 return Err(Stopping);
             }
-            let late;
-            (state, late) = self.changed.wait_until(state, deadline);
-            if late {
+            let again = state.parked.map_or(deadline, |(_, again)| again.min(deadline));
+            (state, _) = self.changed.wait_until(state, again);
+            if Instant::now() >= deadline {
                 return Ok(None);
             }
         }
@@ -117,13 +158,85 @@ impl Outbox {
 }
 
 impl State {
+    fn has_work(&self) -> bool {
+        let try_again = |(_, again): (usize, Instant)| self.rang || again <= Instant::now();
+        !self.settlements.is_empty() || self.fetch.is_some() || (!self.stopping && self.parked.is_some_and(try_again))
+    }
+
     fn take(&mut self) -> Work {
-        let fetch = self.fetch.take();
+        self.rang = false;
+        let parked = self.parked.take().map(|(want, _)| want);
+        let fetch = self.fetch.take().or(parked);
         if self.settlements.len() <= LARGEST {
             let spare = std::mem::take(&mut self.spare);
             return Work { settlements: std::mem::replace(&mut self.settlements, spare), fetch };
         }
         let rest = self.settlements.split_off(LARGEST);
         Work { settlements: std::mem::replace(&mut self.settlements, rest), fetch }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use umbel_broker::Disposition;
+
+    use super::*;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(1)
+    }
+
+    fn fetch(outbox: &Outbox) -> Option<usize> {
+        outbox.take(soon()).expect("not stopping").and_then(|work| work.fetch)
+    }
+
+    #[test]
+    fn a_parked_fetch_is_tried_again_when_the_bell_rings() {
+        let outbox = Outbox::default();
+        assert!(!outbox.ring(), "nothing is parked: the engine is to hear of it");
+        outbox.add(&mut Vec::new(), Some(3));
+        assert_eq!(fetch(&outbox), Some(3));
+        assert!(outbox.park(3));
+        assert_eq!(fetch(&outbox), None, "nothing rang since");
+        assert!(outbox.ring());
+        assert_eq!(fetch(&outbox), Some(3));
+        assert_eq!(fetch(&outbox), None, "it is under way");
+    }
+
+    #[test]
+    fn a_ring_while_a_fetch_is_under_way_is_not_missed() {
+        let outbox = Outbox::default();
+        outbox.add(&mut Vec::new(), Some(3));
+        assert_eq!(fetch(&outbox), Some(3));
+        assert!(!outbox.ring());
+        assert!(outbox.park(3));
+        assert_eq!(fetch(&outbox), Some(3));
+    }
+
+    #[test]
+    fn a_parked_fetch_goes_with_other_work() {
+        let outbox = Outbox::default();
+        assert!(outbox.park(3));
+        let settlement = Settlement { tag: None, disposition: Disposition::Ack, publish: vec![], results: vec![] };
+        outbox.add(&mut vec![settlement], None);
+        assert_eq!(fetch(&outbox), Some(3));
+    }
+
+    #[test]
+    fn who_ends_gets_the_answer_that_was_parked() {
+        let outbox = Outbox::default();
+        assert!(outbox.park(3));
+        assert_eq!(outbox.unpark(), Some(3));
+        assert_eq!(outbox.unpark(), None);
+        assert!(!outbox.park(3), "and parks no more");
+    }
+
+    #[test]
+    fn a_lost_connection_forgets_what_was_parked() {
+        let outbox = Outbox::default();
+        assert!(outbox.park(3));
+        outbox.reset(Vec::new());
+        assert!(!outbox.ring());
+        assert_eq!(fetch(&outbox), None);
     }
 }

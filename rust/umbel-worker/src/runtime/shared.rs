@@ -4,8 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::Sender;
-use umbel_broker::{Delivery, Tag};
-use umbel_protocol::Timestamp;
+use umbel_broker::Tag;
 
 use super::bell::Bell;
 use super::children::NewChild;
@@ -20,8 +19,6 @@ use crate::engine::Input;
 pub(super) enum ToEngine {
     /// An input for the engine as it is.
     Input(Input),
-    /// A fetch was answered.
-    Delivered { want: usize, deliveries: Vec<Delivery>, next_due: Option<Timestamp> },
     /// A child to take over.
     Child(NewChild),
     /// The connection to the broker is lost; to be answered in the outbox.
@@ -60,6 +57,13 @@ impl Shared {
 
     pub(super) fn input(&self, input: Input) {
         self.to_engine.push(ToEngine::Input(input));
+    }
+
+    /// There may be messages: a parked fetch looks, or the engine thinks of one.
+    pub(super) fn ring(&self) {
+        if !self.outbox.ring() {
+            self.input(Input::Rang);
+        }
     }
 
     pub(super) fn event(&self, event: WorkerEvent) {
