@@ -103,7 +103,10 @@ class Tracer:
             # The limit passed between the end of the body and the report.
             if request.reported:
                 raise
-            self._fail(runner, request, error)
+            try:
+                self._fail(runner, request, error)
+            except BaseException as another:
+                self._internal_error(runner, request, another)
         except _LEAVE as error:
             if not request.reported:
                 self._internal_error(runner, request, error)
@@ -182,7 +185,7 @@ class Tracer:
             record = self._refusal_record(self._format, job, refusal.error)
             expires = self._format.expires_for("FAILURE")
         logger.error("Message %s of task %s goes to the dead letters: %s", job.id, job.task, refusal)
-        link.finish(job, "FAILURE", "reject", record, expires, (), str(refusal), kind=refusal.kind)
+        link.finish(job, "FAILURE", "reject", record, expires, (), _cut(safe_str(refusal)), kind=refusal.kind)
         if refusal.kind == _UNREGISTERED and signals.task_unknown.receivers:
             signals.task_unknown.send(sender=self._hostname, message=job, exc=refusal.error, name=job.task, id=job.id)
         elif signals.task_rejected.receivers:

@@ -208,6 +208,42 @@ def test_a_soft_limit_that_passes_before_the_task_runs_is_reported(app: Umbel) -
     assert "SoftTimeLimitExceeded" in outcome["reason"]
 
 
+def test_a_body_that_cannot_be_read_for_a_reason_that_cannot_be_written_is_a_dead_letter(app: Umbel) -> None:
+    class Odd(Job):
+        def decode_json(self) -> NoReturn:
+            raise ValueError(SURROGATE * 1000)
+
+    task, link = app.task(name="plain")(lambda: 1), Link()
+    job: Any = Odd(app.sender.prepare("plain", (), {}, {}, task).message)
+    Tracer(app, "w@h").run(job, link)  # type: ignore[arg-type]
+    (outcome,) = link.outcomes
+    assert (outcome["disposition"], outcome["kind"]) == ("reject", "undecodable")
+    assert outcome["reason"].encode()
+    assert len(outcome["reason"]) == 10_003
+
+
+def test_a_soft_limit_whose_failure_cannot_be_told_is_a_dead_letter(app: Umbel) -> None:
+    class Late(Link):
+        """The limit passes as the outcome is handed over, and again."""
+
+        limits = 2
+
+        def finish(self, job: Any, *args: Any, **kwargs: Any) -> None:
+            if self.limits:
+                self.limits -= 1
+                raise _native.NativeError("not taken") if self.limits == 0 else TypeError("not taken")
+            super().finish(job, *args, **kwargs)
+
+    class Slow:
+        def __json__(self) -> NoReturn:
+            raise SoftTimeLimitExceeded
+
+    link: Any = Late()
+    Tracer(app, "w@h").run(delivered(app, app.task(name="slow")(Slow)), link)
+    (outcome,) = link.outcomes
+    assert (outcome["disposition"], outcome["kind"]) == ("reject", "internal-error")
+
+
 # --- too much
 
 
