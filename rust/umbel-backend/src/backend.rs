@@ -41,6 +41,13 @@ pub trait ResultListener: Send {
     /// Starts listening for `task_ids`. A record written after this call returns is heard.
     fn subscribe(&mut self, task_ids: &[String]) -> Result<()>;
 
+    /// As [`ResultListener::subscribe`]; where it costs no further round trip it also reads the records, as of a moment
+    /// after the subscription. `None`: the caller is to read them.
+    fn subscribe_and_read(&mut self, task_ids: &[String]) -> Result<Option<Vec<Option<Vec<u8>>>>> {
+        self.subscribe(task_ids)?;
+        Ok(None)
+    }
+
     /// Stops listening for `task_ids`.
     fn unsubscribe(&mut self, task_ids: &[String]) -> Result<()>;
 

@@ -22,6 +22,8 @@ const BATCH: usize = 1024;
 pub(super) struct RedisListener {
     options: Arc<RedisOptions>,
     connection: Connection,
+    /// Whether the connection takes other commands while it is subscribed (RESP3).
+    reads: bool,
     prefix: String,
     /// Everything subscribed to, so that a new connection hears of it too.
     subscribed: BTreeSet<String>,
@@ -35,8 +37,10 @@ pub(super) struct RedisListener {
 impl RedisListener {
     pub(super) fn open(options: Arc<RedisOptions>, prefix: String) -> Result<Self> {
         let (waker, woken) = pair(&options)?;
+        let (connection, reads) = connect(&options)?;
         Ok(Self {
-            connection: Connection::open(&options, Protocol::Resp2)?,
+            connection,
+            reads,
             options,
             prefix,
             subscribed: BTreeSet::new(),
@@ -63,6 +67,29 @@ impl RedisListener {
             }
         }
         Ok(())
+    }
+
+    /// Subscribes and reads up to [`CHANNELS`] ids in one round trip.
+    fn subscribe_page(&mut self, task_ids: &[String]) -> Result<Vec<Value>> {
+        let keys: Vec<String> = task_ids.iter().map(|task_id| result_key(&self.prefix, task_id)).collect();
+        let mut pipeline = Pipeline::default();
+        pipeline.add(&Command::new("SUBSCRIBE").args(&keys));
+        pipeline.add(&Command::new("MGET").args(&keys));
+        self.connection.send(&pipeline)?;
+        let (mut confirmed, mut records) = (0, None);
+        loop {
+            match self.connection.next_event(self.options.socket_timeout, None)? {
+                Event::Frame(Value::Array(read)) => records = Some(read),
+                Event::Frame(frame) => confirmed += usize::from(self.take_in(frame)?),
+                Event::Woken => {}
+                Event::Timeout => return Err(self.silent("SUBSCRIBE")),
+            }
+            if confirmed >= task_ids.len()
+                && let Some(records) = records.take()
+            {
+                return Ok(records);
+            }
+        }
     }
 
     /// Keeps a frame if it is a record; true if it confirms a change of subscriptions.
@@ -134,10 +161,25 @@ impl ResultListener for RedisListener {
         if self.connection.is_open() {
             return self.change("SUBSCRIBE", task_ids);
         }
-        self.connection = Connection::open(&self.options, Protocol::Resp2)?;
+        (self.connection, self.reads) = connect(&self.options)?;
         (self.last_sign, self.pinged) = (Instant::now(), None);
         let all: Vec<String> = self.subscribed.iter().cloned().collect();
         self.change("SUBSCRIBE", &all)
+    }
+
+    fn subscribe_and_read(&mut self, task_ids: &[String]) -> Result<Option<Vec<Option<Vec<u8>>>>> {
+        if !self.reads || !self.connection.is_open() {
+            return self.subscribe(task_ids).map(|()| None);
+        }
+        self.subscribed.extend(task_ids.iter().cloned());
+        let mut found = Vec::with_capacity(task_ids.len());
+        for page in task_ids.chunks(CHANNELS) {
+            found.extend(self.subscribe_page(page)?.into_iter().map(|record| match record {
+                Value::Data(record) => Some(record),
+                _ => None,
+            }));
+        }
+        Ok(Some(found))
     }
 
     fn unsubscribe(&mut self, task_ids: &[String]) -> Result<()> {
@@ -154,6 +196,16 @@ impl ResultListener for RedisListener {
 
     fn waker(&self) -> Box<dyn ListenerWaker> {
         Box::new(Waker(self.waker.clone()))
+    }
+}
+
+/// A connection that can read while it is subscribed; where the server or a proxy has none, one that cannot.
+fn connect(options: &RedisOptions) -> Result<(Connection, bool)> {
+    match Connection::open(options, Protocol::Resp3) {
+        Err(BrokerError::Protocol { .. } | BrokerError::Access { .. }) => {
+            Ok((Connection::open(options, Protocol::Resp2)?, false))
+        }
+        outcome => outcome.map(|connection| (connection, true)),
     }
 }
 

@@ -109,14 +109,24 @@ impl<'a> Session<'a> {
     /// Subscribes those of `ids` that are not, then reads them all.
     fn subscribe(&mut self, ids: &[String]) -> Result<()> {
         let new: Vec<String> = ids.iter().filter(|id| !self.subscribed.contains_key(*id)).cloned().collect();
-        if !new.is_empty() {
-            self.listener.subscribe(&new)?;
+        let read = if new.is_empty() { None } else { self.listener.subscribe_and_read(&new)? };
+        match read {
+            Some(records) if new.len() == ids.len() => {
+                self.take_in(ids, records);
+                Ok(())
+            }
+            _ => self.read(ids),
         }
-        self.read(ids)
     }
 
     fn read(&mut self, ids: &[String]) -> Result<()> {
         let records = self.store.read(ids)?;
+        self.take_in(ids, records);
+        Ok(())
+    }
+
+    /// Hands on what was read, and notes what it says about records still to be heard.
+    fn take_in(&mut self, ids: &[String], records: Vec<Option<Vec<u8>>>) {
         let mut hub = self.shared.hub.lock();
         for (id, record) in ids.iter().zip(records) {
             let trust = if record.is_some() { Trust::Reread } else { Trust::InOrder };
@@ -127,7 +137,6 @@ impl<'a> Session<'a> {
                 hub.deliver(id, record);
             }
         }
-        Ok(())
     }
 
     fn hand_on(&mut self, heard: Vec<(String, Vec<u8>)>) -> Result<()> {
