@@ -13,7 +13,7 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 export CARGO_TERM_COLOR ?= auto
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help quickstart test test-rust test-python lint fmt bench microbench simulate services services-stop wheel develop clean
+.PHONY: help quickstart test test-rust test-python lint fmt bench fuzz microbench simulate services services-stop wheel develop clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ fmt: $(VENV)/.ready ## Format the code
 
 simulate: ## Run seeded histories of engines in trouble (SIM_ARGS="--histories 100000 --seed 1", "--replay 7")
 	cargo run --release --quiet -p umbel-testkit --bin simulate -- $(SIM_ARGS)
+
+fuzz: ## Look for bytes that break a parser (FUZZ_ARGS="--seconds 600 --jobs 2 --target json")
+	@scripts/fuzz $(FUZZ_ARGS)
 
 microbench: ## Measure the Rust codecs, engine and child link (MICROBENCH_ARGS="task_headers ...")
 	cargo bench --quiet -p umbel-protocol --bench codec -- $(MICROBENCH_ARGS)

@@ -45,6 +45,7 @@ CRATES = [
     "umbel-python",
 ]
 TESTKIT = "umbel-testkit"
+FUZZER = "umbel-fuzz"
 
 
 class Import:
@@ -173,13 +174,13 @@ def manifests() -> dict[str, dict[str, list[str]]]:
 
 
 def test_every_crate_has_its_place() -> None:
-    assert set(manifests()) <= {*CRATES, TESTKIT}
+    assert set(manifests()) <= {*CRATES, TESTKIT, FUZZER}
 
 
 def test_crates_use_only_those_before_them() -> None:
     for crate, kinds in manifests().items():
         used = kinds["dependencies"] + kinds["build-dependencies"]
-        if crate == TESTKIT:
+        if crate in {TESTKIT, FUZZER}:
             continue
         for name in used:
             assert name in CRATES, f"{crate} depends on {name}"
@@ -188,7 +189,9 @@ def test_crates_use_only_those_before_them() -> None:
 
 def test_the_test_kit_is_for_tests_alone() -> None:
     for crate, kinds in manifests().items():
-        assert TESTKIT not in kinds["dependencies"] + kinds["build-dependencies"], crate
+        used = kinds["dependencies"] + kinds["build-dependencies"]
+        assert FUZZER not in used, crate
+        assert TESTKIT not in used or crate == FUZZER, crate
 
 
 def test_only_one_crate_knows_python() -> None:

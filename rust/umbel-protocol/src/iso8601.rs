@@ -36,13 +36,12 @@ pub fn parse(text: &str) -> Result<DateTime, Malformed> {
 
 fn parse_parts(text: &[u8]) -> Option<DateTime> {
     let (days, end) = date(text)?;
-    let rest = text.get(end..)?;
-    if rest.is_empty() {
-        return Some(DateTime { local: days * DAY, offset: None });
-    }
-    let (time, offset) = time(rest.get(1..)?)?;
+    let (time, offset) = match text.get(end..)? {
+        [] => (0, None),
+        [_, rest @ ..] => time(rest)?,
+    };
     let local = days * DAY + time;
-    // 24:00 on the last day Python knows.
+    // The last week, and 24:00 on the last day, may reach beyond the years Python knows.
     (local < Date { year: 9999, month: 12, day: 31 }.days() * DAY + DAY).then_some(DateTime { local, offset })
 }
 
@@ -258,6 +257,8 @@ mod tests {
             "not a time",
             "2030-01-02T03:04:05+24:00",
             "9999-12-31T24:00",
+            "9999-W53",
+            "9999-W52-6",
             "0000-01-01",
             "２０３０",
             "2030-01-02T03:04:05Zx",

@@ -10,7 +10,7 @@ pub fn decode(data: &[u8], limits: &Limits) -> Result<Value, Malformed> {
         let detail = format!("{} bytes are more than the limit of {}", data.len(), limits.max_bytes);
         return Err(Malformed::new("msgpack", detail));
     }
-    let mut reader = Reader { data, at: 0 };
+    let mut reader = Reader { data, at: 0, missing: 0 };
     let value = reader.value(limits.depth())?;
     match reader.at == data.len() {
         true => Ok(value),
@@ -21,6 +21,8 @@ pub fn decode(data: &[u8], limits: &Limits) -> Result<Value, Malformed> {
 struct Reader<'a> {
     data: &'a [u8],
     at: usize,
+    /// Elements, keys and values of open containers that have not begun, each of a byte at least.
+    missing: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -51,6 +53,7 @@ impl<'a> Reader<'a> {
     fn value(&mut self, max_depth: usize) -> Result<Value, Malformed> {
         let mut open: Vec<Open> = Vec::new();
         loop {
+            self.missing -= usize::from(!open.is_empty());
             let mut value = match self.item()? {
                 Item::Value(value) => value,
                 Item::Container(_) if open.len() >= max_depth => return Err(self.error("nested too deep")),
@@ -83,8 +86,8 @@ impl<'a> Reader<'a> {
         let value = match marker {
             0x00..=0x7f => Value::Int(marker.into()),
             0xe0..=0xff => Value::Int((marker as i8).into()),
-            0x80..=0x8f => return Ok(self.map(usize::from(marker & 0xf))),
-            0x90..=0x9f => return Ok(self.list(usize::from(marker & 0xf))),
+            0x80..=0x8f => return self.map(usize::from(marker & 0xf)),
+            0x90..=0x9f => return self.list(usize::from(marker & 0xf)),
             0xa0..=0xbf => self.string(usize::from(marker & 0x1f))?,
             0xc0 => Value::Null,
             0xc2 | 0xc3 => Value::Bool(marker == 0xc3),
@@ -101,11 +104,11 @@ impl<'a> Reader<'a> {
             }
             0xdc | 0xdd => {
                 let length = self.length(2 << (marker - 0xdc))?;
-                return Ok(self.list(length));
+                return self.list(length);
             }
             0xde | 0xdf => {
                 let length = self.length(2 << (marker - 0xde))?;
-                return Ok(self.map(length));
+                return self.map(length);
             }
             _ => return Err(self.error("extension type")),
         };
@@ -136,17 +139,20 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn list(&self, length: usize) -> Item {
-        Item::Container(Open::List { items: Vec::with_capacity(self.room(length)), missing: length })
+    fn list(&mut self, length: usize) -> Result<Item, Malformed> {
+        self.expect(length)?;
+        Ok(Item::Container(Open::List { items: Vec::with_capacity(length), missing: length }))
     }
 
-    fn map(&self, length: usize) -> Item {
-        Item::Container(Open::Map { members: Vec::with_capacity(self.room(length)), key: None, missing: length })
+    fn map(&mut self, length: usize) -> Result<Item, Malformed> {
+        self.expect(length.saturating_mul(2))?;
+        Ok(Item::Container(Open::Map { members: Vec::with_capacity(length), key: None, missing: length }))
     }
 
-    /// A claimed length buys no memory: each element takes a byte at least.
-    fn room(&self, length: usize) -> usize {
-        length.min(self.data.len() - self.at).min(1024)
+    /// A claimed length buys no memory: all that is missing, here and further out, must fit in the bytes that are left.
+    fn expect(&mut self, values: usize) -> Result<(), Malformed> {
+        self.missing = self.missing.saturating_add(values);
+        if self.missing > self.data.len() - self.at { Err(self.error("ends early")) } else { Ok(()) }
     }
 }
 
