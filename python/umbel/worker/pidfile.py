@@ -25,16 +25,19 @@ class PidFile:
             PidFileTakenError: Its process is alive.
             OSError: It cannot be written.
         """
-        while True:
-            try:
-                descriptor = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-            except FileExistsError:
+        pid = os.getpid()
+        # Written under another name first: nobody must find it empty, and take it for one that was left behind.
+        draft = self._path.with_name(f"{self._path.name}.{pid}")
+        draft.write_text(f"{pid}\n")
+        try:
+            while True:
+                with contextlib.suppress(FileExistsError):
+                    os.link(draft, self._path)
+                    break
                 self._remove_if_stale()
-                continue
-            with open(descriptor, "w") as file:
-                file.write(f"{os.getpid()}\n")
-            self._pid = os.getpid()
-            return
+        finally:
+            draft.unlink()
+        self._pid = pid
 
     def release(self) -> None:
         """Removes the file, if it is still this process's."""

@@ -50,3 +50,18 @@ def test_another_s_file_is_not_removed(tmp_path: Path) -> None:
     path.write_text(f"{os.getppid()}\n")
     pidfile.release()
     assert path.exists()
+
+
+def test_it_is_there_with_its_content_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "worker.pid"
+    seen: list[tuple[bool, str]] = []
+    link = os.link
+
+    def looking(source: Path, target: Path) -> None:
+        seen.append((path.exists(), source.read_text()))
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", looking)
+    PidFile(str(path)).acquire()
+    assert seen == [(False, f"{os.getpid()}\n")]
+    assert [found.name for found in tmp_path.iterdir()] == ["worker.pid"]
