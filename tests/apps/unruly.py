@@ -12,6 +12,7 @@ import stat
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -182,13 +183,20 @@ def sockets() -> list[int]:
     return found
 
 
+def fork() -> int:
+    """`os.fork`, without Python's warning of threads: that tasks do it nevertheless is the point."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
 def define_forks(app: Umbel) -> None:
     """Processes of their own."""
 
     @app.task(name="unruly.forks")
     def forks(ending: str, path: str) -> list[int]:
         """Forks; the fork ends as told, and both say where they are."""
-        pid = os.fork()
+        pid = fork()
         if pid:
             return [os.getpid(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])]
         note(path, str(os.getpid()))
@@ -201,11 +209,11 @@ def define_forks(app: Umbel) -> None:
     @app.task(name="unruly.leaves_orphan")
     def leaves_orphan(path: str, until: str) -> None:
         """Starts a process that outlives its parent, as daemons do."""
-        pid = os.fork()
+        pid = fork()
         if pid:
             os.waitpid(pid, 0)
             return
-        if os.fork() == 0:
+        if fork() == 0:
             os.setsid()
             note(path, str(os.getpid()))
             wait_for_file(until)
