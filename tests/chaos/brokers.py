@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from servers.redis_server import RedisServer
 from servers.worker_process import environment
 
+from chaos import append_log
 from chaos.proxy import OPEN
 from umbel import Umbel
 
@@ -57,6 +58,10 @@ class Broker(ABC):
 
     def heal(self, links: Sequence[str]) -> None:  # noqa: B027, a file has none
         """Ends whatever faults there are."""
+
+    def popped(self, ids: Iterable[str]) -> set[str]:
+        """Tasks whose message was last taken by a pop of Celery's."""
+        return set()
 
     @abstractmethod
     def sizes(self) -> dict[str, float]:
@@ -117,7 +122,9 @@ class RedisBroker(Broker):
     def __init__(self, folder: Path, links: Sequence[str], fsync: str) -> None:
         data = folder / "redis"
         data.mkdir()
-        self._server = RedisServer(data, "--appendfsync", fsync)
+        # Never rewritten, so that it tells the whole story (`popped`).
+        self._log = data / "appendonlydir"
+        self._server = RedisServer(data, "--appendfsync", fsync, "--auto-aof-rewrite-percentage", "0")
         self._starting: threading.Thread | None = None
         self._up = True
         with open(folder / "proxy.log", "wb") as log:
@@ -166,6 +173,9 @@ class RedisBroker(Broker):
         with self._server.connect(0) as connection:
             memory: Any = connection.info("memory")
             return {"keys": float(connection.dbsize()), "memory MiB": memory["used_memory"] / MEBI}
+
+    def popped(self, ids: Iterable[str]) -> set[str]:
+        return append_log.popped(self._log, ids)
 
     def app(self) -> Umbel:
         return client(self._server.url())

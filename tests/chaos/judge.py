@@ -197,6 +197,11 @@ class Verdict:
         """Repeats that came too late after the death that explains them."""
         return [repeat for repeat in self.repeats if repeat.late]
 
+    def blame_celery(self, popped: set[str]) -> None:
+        """Takes notice of lost tasks that the server's own log says Celery had popped."""
+        self.lost_by_celery += [task_id for task_id in self.lost if task_id in popped]
+        self.lost = [task_id for task_id in self.lost if task_id not in popped]
+
     def failures(self) -> dict[str, int]:
         """What must not be, by name; empty for a good run."""
         found: dict[str, Sequence[object]] = {
@@ -411,9 +416,14 @@ class Judge:
         """Why there may be two messages of one attempt; empty if there is no reason."""
         if self._sent_twice(life):
             return SENT_TWICE
-        # Celery sends a retry before it acknowledges what asked for it: run again, that asks again.
-        asked = [base(end.by) for end in life.ends.get(attempt - 1, ()) if end.event == RETRY]
-        return RETRIED_TWICE if len(asked) > 1 and CELERY in asked else ""
+        # Celery sends a retry before it acknowledges what asked for it: run again, that asks again, and so on.
+        asked: list[str] = []
+        while attempt > 0 and not (len(asked) > 1 and CELERY in asked):
+            attempt -= 1
+            asked = [base(end.by) for end in life.ends.get(attempt, ()) if end.event == RETRY]
+            if len(asked) < 2:
+                return ""
+        return RETRIED_TWICE if CELERY in asked else ""
 
     def _sent_twice(self, life: Life) -> bool:
         """Whether the connection or the server failed while it was published: the publisher then sends it again."""

@@ -239,6 +239,8 @@ class Run:
         strikes = [*self.injector.strikes, *endings]
         judge = Judge(strikes, self.plan.rules)
         verdict = judge.judge(ledger.read(self.folder / "ledger"))
+        if self.plan.with_celery and verdict.lost:
+            verdict.blame_celery(self.broker.popped(verdict.lost))
         mishaps = self.fleet.failures() + [f"process {name} outlived it" for name in self.injector.survivors]
         settings = {
             **self.broker.settings,

@@ -278,6 +278,25 @@ def test_a_retry_that_celery_sent_and_did_not_acknowledge_is_sent_again() -> Non
     assert [repeat.cause for repeat in verdict.repeats] == [schedule.KILL_MAIN, ""]
 
 
+def test_what_celery_sent_twice_stays_double_to_the_end() -> None:
+    first = [*run(1, 1.1, "c1-1", A, how=RETRY), *run(42, 42.1, "w1-1", B, how=RETRY)]
+    second = [*run(2, 2.1, "w1-1", B, attempt=1, how=RETRY), *run(43, 43.1, "w2-1", A, attempt=1, how=RETRY)]
+    third = [*run(3, 4, "w1-1", B, attempt=2), *run(44, 45, "w2-1", A, attempt=2)]
+    ended = (strike(schedule.ENDED, "c1-1", 1.2),)
+    verdict = judged(*first, *second, *third, strikes=ended, rules=Rules(visibility=40))
+    assert [repeat.cause for repeat in verdict.repeats[1:]] == [RETRIED_TWICE, RETRIED_TWICE]
+    verdict = judged(*first, *second[:2], *third, strikes=ended, rules=Rules(visibility=40))
+    assert [repeat.cause for repeat in verdict.repeats] == ["end by itself of Celery", ""]
+
+
+def test_what_the_servers_log_says_celery_popped_is_celerys_loss() -> None:
+    verdict = judged(got=False)
+    verdict.blame_celery({"p1-1.9"})
+    assert verdict.lost == ["p1-1.0"]
+    verdict.blame_celery({"p1-1.0"})
+    assert (verdict.lost, verdict.lost_by_celery) == ([], ["p1-1.0"])
+
+
 def test_a_result_that_celery_wrote_over_is_celerys_loss() -> None:
     retried = run(1, 2, "c1-1", A, how=RETRY), run(3, 4, "w1-1", B, attempt=1)
     assert judged(*retried[0], *retried[1], got=False).failures() == {}
