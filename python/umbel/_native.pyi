@@ -289,6 +289,14 @@ class Job:
         """args, kwargs, embed of a JSON body (protocol 2, 1 or hybrid). Raises `MalformedError`."""
 
 @final
+class ProcessState:
+    """What a task may leave changed in its process: signal mask and alarm, as they are when this is made."""
+
+    def __new__(cls) -> ProcessState: ...
+    def restore(self) -> bool:
+        """Puts them back. True if descriptors 0 to 2 are open."""
+
+@final
 class ChildLink:
     """A child's end of the socket to the main process. Many threads may call it.
 

@@ -11,6 +11,7 @@ mod link;
 mod logs;
 mod message;
 mod options;
+mod process_state;
 mod repr;
 mod runtime;
 mod store;
@@ -29,6 +30,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     text::register(module)?;
     module.add_class::<client::Client>()?;
     module.add_class::<job::Job>()?;
+    module.add_class::<process_state::ProcessState>()?;
     module.add_class::<link::ChildLink>()?;
     module.add_class::<worker::Worker>()?;
     // PyO3 lists the names of its own accord; that list would have to be repeated in the stub.
