@@ -8,8 +8,8 @@ use umbel_protocol::content::Serializer;
 use umbel_protocol::json::{self, Value, Writer};
 use umbel_protocol::result::{self, Record};
 use umbel_protocol::{
-    Destination, Limits, Message, Properties, ReadError, ReadOptions, TaskFacts, TaskHeaders, Timestamp, Zone, base64, envelope, iso8601,
-    msgpack,
+    Destination, Limits, Message, Properties, ReadError, ReadOptions, TaskFacts, TaskHeaders, Timestamp, Zone, base64,
+    envelope, iso8601, msgpack,
 };
 
 fn limits() -> Limits {
