@@ -25,7 +25,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--with-celery", action="store_true", help="a Celery worker in the fleet (Redis)")
     parser.add_argument("--rate", type=float, default=100, help="tasks a second [%(default)s]")
     parser.add_argument("--every", type=float, default=3.5, help="seconds between faults, on average [%(default)s]")
-    parser.add_argument("--fsync", choices=["always", "everysec", "no"], default="always", help="Redis' appendfsync")
+    parser.add_argument(
+        "--fsync",
+        choices=["always", "everysec", "no"],
+        default="everysec",
+        help="Redis' appendfsync; the benchmarks' unless told [%(default)s]",
+    )
     parser.add_argument("--plan", action="store_true", help="print the faults and end")
     parser.add_argument("--keep", action="store_true", help="keep ledger, logs and broker also of a good run")
     parser.add_argument("--report", type=Path, default=Path("chaos.json"), help="where the report goes [%(default)s]")

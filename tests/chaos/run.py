@@ -55,7 +55,7 @@ class Plan:
     def rules(self) -> Rules:
         """What the judge goes by."""
         visibility = VISIBILITY if self.with_celery else Rules.visibility
-        return Rules(bar=self.bar, visibility=visibility, forgetful=self.broker == "redis" and self.fsync != "always")
+        return Rules(bar=self.bar, visibility=visibility, forgetful=self.broker == "redis" and self.fsync == "everysec")
 
 
 @dataclass
