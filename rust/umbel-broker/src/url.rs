@@ -73,14 +73,16 @@ pub fn hide_password(url: &str) -> String {
 fn next_url(urls: &str) -> Option<usize> {
     urls.match_indices(';').map(|(at, _)| at).find(|at| {
         let scheme = urls[at + 1..].split("://").next().unwrap_or("");
-        scheme.len() < urls.len() - at - 1
-            && !scheme.is_empty()
-            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+')
+        scheme.len() < urls.len() - at - 1 && is_scheme(scheme)
     })
 }
 
+fn is_scheme(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+')
+}
+
 fn hide_in_one(url: &str) -> String {
-    let (start, path_only) = match url.split_once("://") {
+    let (start, path_only) = match url.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) {
         Some((scheme, _)) => (scheme.len() + 3, matches!(scheme, "sqlite" | "memory")),
         None => (0, false),
     };
@@ -125,6 +127,7 @@ mod tests {
             ("redis://h/0?password=x&timeout=3", "redis://h/0?password=**&timeout=3"),
             ("sqlite:////srv/a:b@c/umbel.sqlite3", "sqlite:////srv/a:b@c/umbel.sqlite3"),
             ("user:secret@host", "user:**@host"),
+            ("user:secret@host/0?next=http://x", "user:**@host/0?next=http://x"),
             ("", ""),
             (";;", ";;"),
             ("@", "@"),
