@@ -20,6 +20,7 @@ fn corpus() -> PathBuf {
 struct Input<'a>(&'a str);
 
 impl Drop for Input<'_> {
+    #[expect(clippy::print_stderr, reason = "what failed must be named, and nothing else can")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("the input was {}", self.0);
