@@ -179,6 +179,35 @@ fn the_latest_record_of_each_watched_id_is_drained_once() {
     assert_eq!(wait(&waiter, "new", None).as_deref(), Some("2"));
 }
 
+/// As Celery's worker does when the last try is quicker than the one that asked for it.
+#[test]
+fn an_end_that_was_heard_is_not_taken_back() {
+    let (ended, retried) = (r#"{"status": "FAILURE"}"#, r#"{"status": "RETRY"}"#);
+    for before in [None, Some("1")] {
+        let backend = FaultyBackend::new();
+        let waiter = waiter(&backend);
+        if let Some(record) = before {
+            backend.write("a", "RETRY", record);
+        }
+        waiter.watch("a").unwrap();
+        waiter.watch("b").unwrap();
+        until("both are subscribed", || backend.faults.subscribed.load(Ordering::SeqCst) == 2);
+        let mut seen = Vec::new();
+        let mut hear = |id: &str, record: &str| {
+            until(record, || {
+                seen.extend(drained(&waiter));
+                seen.contains(&(id.to_owned(), record.to_owned()))
+            });
+        };
+        backend.write("a", "FAILURE", ended);
+        hear("a", ended);
+        backend.write("a", "RETRY", retried);
+        backend.write("b", "SUCCESS", "last");
+        hear("b", "last");
+        assert_eq!(wait(&waiter, "a", None).as_deref(), Some(ended), "{seen:?}");
+    }
+}
+
 #[test]
 fn many_watches_and_writes_end_with_every_last_record() {
     let backend = FaultyBackend::new();

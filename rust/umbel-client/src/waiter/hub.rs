@@ -9,6 +9,7 @@ use rustix::event::EventfdFlags;
 use umbel_backend::ListenerWaker;
 use umbel_broker::sync::Condvar;
 use umbel_broker::{BrokerError, Result};
+use umbel_protocol::result::states;
 
 use super::Record;
 
@@ -266,10 +267,14 @@ impl Hub {
         Chores { fresh, stale, listen: Duration::from_secs(60) }
     }
 
-    /// Hands on a record; whether anybody wants it.
+    /// Hands on a record, if anybody wants it.
+    ///
+    /// An end that was heard of stays: a Celery worker stores that a task will be tried again after it has sent the
+    /// next try, so that "RETRY" may be written over the result of a try that is over already.
     pub(super) fn deliver(&mut self, task_id: &str, record: Vec<u8>) {
         let Some(want) = self.wanted.get_mut(task_id) else { return };
-        if want.record.as_deref() == Some(&record) {
+        let ended = want.record.as_ref().is_some_and(|known| is_end(known));
+        if want.record.as_deref() == Some(&record) || (ended && !is_end(&record)) {
             return;
         }
         want.record = Some(Arc::new(record));
@@ -294,4 +299,9 @@ impl Hub {
             self.ring();
         }
     }
+}
+
+/// Whether a record says that its task has ended, as far as that can be seen.
+pub(super) fn is_end(record: &[u8]) -> bool {
+    states::of_json(record).is_some_and(states::is_ready)
 }

@@ -7,7 +7,7 @@ use umbel_backend::{ResultListener, ResultStore};
 use umbel_broker::{BrokerError, NextStep, Result};
 
 use super::Shared;
-use super::hub::BATCH;
+use super::hub::{BATCH, is_end};
 use crate::retry_policy::Backoff;
 
 /// Runs until the waiter is dropped or the store refuses.
@@ -145,7 +145,8 @@ impl<'a> Session<'a> {
             let mut hub = self.shared.hub.lock();
             for (id, record) in heard {
                 match self.subscribed.get(&id) {
-                    Some(Trust::Reread) if !hub.is_known(&id, &record) => reread.push(id),
+                    // An end is one whenever it came: what is stored by now may be less.
+                    Some(Trust::Reread) if !is_end(&record) && !hub.is_known(&id, &record) => reread.push(id),
                     Some(_) => hub.deliver(&id, record),
                     None => {}
                 }

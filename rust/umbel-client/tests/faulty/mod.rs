@@ -37,7 +37,7 @@ pub(crate) fn refused() -> BrokerError {
 }
 
 /// Waits for `condition`; fails after ten seconds.
-pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !condition() {
         assert!(Instant::now() < deadline, "{what}");

@@ -24,6 +24,13 @@ pub fn is_ready(state: &str) -> bool {
     matches!(state, SUCCESS | FAILURE | REVOKED)
 }
 
+/// The state of a JSON record, which its first bytes tell: Celery and Umbel write it first. `None` for other forms.
+pub fn of_json(record: &[u8]) -> Option<&str> {
+    let rest = record.strip_prefix(b"{\"status\": \"")?;
+    let end = rest.iter().position(|byte| *byte == b'"')?;
+    std::str::from_utf8(&rest[..end]).ok()
+}
+
 /// Whether the result in this state is an exception.
 pub fn is_exception(state: &str) -> bool {
     matches!(state, RETRY | FAILURE | REVOKED)
