@@ -70,6 +70,8 @@ class RecordFormat:
 
         Raises EncodeError for what the serializer cannot write, and for more than `worker_max_message_bytes`.
         """
+        if state == "SUCCESS" and traceback is None and self._is_plain:
+            return self._bounded(self._success(task_id, result, request, children))
         if state in EXCEPTION_STATES and isinstance(result, BaseException):
             result = self.exception_value(result)
         record = {
@@ -104,6 +106,9 @@ class RecordFormat:
         if self._compression:
             packed, method = compress(data, self._compression)
             data = _COMPRESSED + method.encode() + b"\x00" + packed
+        return self._bounded(data)
+
+    def _bounded(self, data: bytes) -> bytes:
         if len(data) > self._most:
             raise EncodeError(
                 f"The result takes {len(data)} bytes, and worker_max_message_bytes allows {self._most}: return less, "

@@ -105,7 +105,8 @@ impl CombiningPublisher {
     }
 
     /// Publishes `messages`, in order, and returns when the broker has confirmed them. Repeats after failures that
-    /// may pass, until `call`'s deadline or the end of its patience; then the last error. After an error any of the messages may have been sent.
+    /// may pass, until `call`'s deadline or the end of its patience; then the last error. After an error any of the
+    /// messages may have been sent.
     pub fn publish(&self, messages: Vec<Outgoing>, call: &mut Call<'_>) -> std::result::Result<(), CallError> {
         if messages.is_empty() {
             return Ok(());

@@ -82,6 +82,22 @@ def test_what_we_write_is_what_celery_writes(vector: str) -> None:
     assert seen
 
 
+@pytest.mark.parametrize("value", [None, "\u00fc\ud800", 2**70, [1.5, {"a": (True, b"x")}], {"nested": [[]]}])
+@pytest.mark.parametrize("ids", [{}, {"group": "g"}, {"group": "g", "parent_id": "p"}, {"group": ""}])
+def test_the_core_writes_successes_as_the_serializer_does(
+    monkeypatch: pytest.MonkeyPatch, value: Any, ids: dict[str, str]
+) -> None:
+    writer = record_format()
+    monkeypatch.setattr(writer._clock, "now", lambda: "2026-01-01T00:00:00.000000+00:00")
+    arguments = ("t-1", "SUCCESS", value, None, Context(**ids), [["child", None]])
+    by_core = writer.write(*arguments)
+    monkeypatch.setattr("umbel._native.json_success", None)
+    with pytest.raises(EncodeError):  # It was the core that wrote it.
+        writer.write(*arguments)
+    monkeypatch.setattr(writer, "_is_plain", False)
+    assert writer.write(*arguments) == by_core
+
+
 @pytest.mark.parametrize(
     ("vector", "settings"),
     [
