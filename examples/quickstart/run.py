@@ -24,7 +24,7 @@ from umbel.exceptions import TimeoutError
 HERE = Path(__file__).parent
 PROJECT = HERE.parent.parent
 SOURCES = ("*.py", "*.pyi", "*.rs", "*.lua", "*.sql", "*.toml", "*.md")
-SKIPPED = {"target", ".venv", ".git", "node_modules", ".services", "dist"}
+SKIPPED = {"target", "node_modules", "dist"}
 LINES_PER_TASK = 12
 PARTS_PER_COMBINE = 64
 ROUND_TRIPS = 300
@@ -37,7 +37,12 @@ console = Console()
 def source_files() -> list[Path]:
     """Every source file of this project."""
     found = (path for pattern in SOURCES for path in PROJECT.rglob(pattern))
-    return sorted(path for path in found if not SKIPPED & set(path.relative_to(PROJECT).parts))
+    return sorted(path for path in found if not any(map(is_skipped, path.relative_to(PROJECT).parts)))
+
+
+def is_skipped(name: str) -> bool:
+    """Of a folder or file: what was built or installed, and what is hidden."""
+    return name in SKIPPED or name.startswith(".")
 
 
 def blocks(path: Path) -> Iterator[tuple[str, int, int]]:
