@@ -326,6 +326,15 @@ class Umbel:
         """The result of the task with that id."""
         return AsyncResult(id, app=self, **kwargs)
 
+    def signature(self, *args: Any, **kwargs: Any) -> Any:
+        """`umbel.signature` for this application."""
+        from umbel.canvas import signature
+
+        kwargs["app"] = self
+        return signature(*args, **kwargs)
+
+    subtask = signature
+
     def run_eagerly(self, task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         """Runs a task in place; returns an EagerResult."""
         return run_eagerly(self, task, args, kwargs, options)

@@ -31,7 +31,7 @@ from umbel.exceptions import (
     safe_str,
 )
 from umbel.execution.failure import ExceptionInfo, clear_frames
-from umbel.execution.follow_ups import call_errbacks, fail_chain, needs_canvas, prepare_next
+from umbel.execution.follow_ups import FollowUps, call_errbacks, fail_chain, malformed
 from umbel.execution.forks import end_fork, fork_count
 from umbel.execution.report import log_failure, log_ignored, log_rejected, log_retry, log_success, logger
 from umbel.execution.runner import TaskRunner
@@ -171,9 +171,10 @@ class Tracer:
             raise _Unreadable("undecodable", f"the embedded options are a {type(embed).__name__}, not a map")
         if not any(embed.values()):
             return
-        why = needs_canvas(embed)
+        why = malformed(embed)
         if why:
-            raise _Unreadable("canvas", f"{why}, and this version of Umbel does not run canvas yet; replay it later")
+            raise _Unreadable("undecodable", why)
+        request.chord = embed.get("chord")
         request.callbacks = embed.get("callbacks")
         request.errbacks = embed.get("errbacks")
         request.chain = embed.get("chain")
@@ -267,9 +268,10 @@ class Tracer:
         record = expires = None
         try:
             if request.callbacks or request.chain:
-                messages, more = prepare_next(self._app, request, value)
-                publish = [*publish, *messages]
-                children += more
+                follow_ups = FollowUps(self._app, request)
+                follow_ups.add_next(request, value)
+                publish = [*publish, *follow_ups.messages]
+                children += follow_ups.children
             if self._format is not None and not _ignores_result(runner, request):
                 record = self._format.write(request.id, "SUCCESS", value, None, request, children)
                 expires = self._format.expires
