@@ -37,6 +37,21 @@ def add_builtin_tasks(app: Umbel) -> None:
         function: Any = app.tasks[task["task"]]
         return [function(*item) for item in it]
 
+    @app.task(name="celery.chord_unlock", bind=True, ignore_result=True, max_retries=None, acks_late=True)
+    def chord_unlock(
+        self: Any,
+        group_id: str,
+        callback: Any,
+        interval: float | None = None,
+        max_retries: int | None = None,
+        result: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Sends the body of a chord whose header has finished."""
+        from umbel.execution.chords import unlock
+
+        unlock(app, self, group_id, callback, interval, max_retries, result)
+
     @app.task(name="celery.chunks", bind=True)
     def chunks(self: Any, task: Mapping[str, Any], it: Iterable[Any], n: int) -> Any:
         """Is replaced by a group of starmaps; its result is the list of theirs."""

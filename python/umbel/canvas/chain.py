@@ -334,7 +334,9 @@ def strip_header_links(sig: Any) -> None:
     then each copy would travel with every message."""
     kind = kind_of(sig)
     if kind == "chord":
-        for task in sig.tasks if isinstance(sig.tasks, list) else sig.tasks.tasks:
+        if kind_of(sig.tasks) == "group":
+            sig.tasks["options"].pop("chord", None)
+        for task in sig.tasks.tasks if kind_of(sig.tasks) == "group" else sig.tasks:
             _clear_chord(task)
             strip_header_links(task)
         if sig.body is not None:

@@ -157,8 +157,7 @@ class chord(Signature):
         if not members:
             first.apply_async(([],), producer=outbox, add_to_parent=False)
         else:
-            first["chord_size"] = size = sum(size_of(task) for task, _ in members)
-            app.results.start_chord(header_id, size)
+            app.results.start_chord(header_id, sum(size_of(task) for task, _ in members))
             shared = {name: value for name, value in options.items() if name not in _OF_BODY}
             results_sent = self.header_group().send(members, outbox, args, kwargs, shared)
             header_result = GroupResult(header_id, list(results_sent))

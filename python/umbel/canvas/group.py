@@ -26,6 +26,14 @@ def unrolled(sig: Any) -> Any:
     return sig
 
 
+def _of_one_result(sig: Any) -> Any:
+    """A member of a chord's header brings one result: where it is a chain that ends in a group, the list of its."""
+    if kind_of(sig) != "chain" or kind_of(unrolled(maybe_signature(sig.tasks[-1]))) != "group":
+        return sig
+    gathered = Signature("celery.accumulate", kwargs={"index": 0}, app=sig._app)
+    return Signature.TYPES["chain"].of_steps([sig, gathered], sig._app)
+
+
 def is_empty(sig: Any) -> bool:
     """True for a group without members and a chain without steps."""
     return kind_of(sig) in ("group", "chain") and not sig.tasks
@@ -133,6 +141,8 @@ class group(Signature):
     ) -> Iterator[tuple[Any, Any]]:
         """Each member, copied and frozen, with its result; groups in the group are part of it."""
         for index, task in enumerate(self._flat()):
+            if chord is not None:
+                task = _of_one_result(task)
             frozen = task.freeze(
                 group_id=group_id, chord=chord, root_id=root_id, parent_id=parent_id, group_index=index
             )

@@ -19,7 +19,7 @@ from umbel.task.arguments import open_positional_parameters
 if TYPE_CHECKING:
     from umbel.task import Context
 
-__all__ = ["FollowUps", "call_errbacks", "call_in_place", "fail_chain", "leaves", "malformed"]
+__all__ = ["FollowUps", "call_errbacks", "call_in_place", "leaves", "malformed"]
 
 #: Messages of one outcome; what is more of them is published before it.
 _MOST = 2000
@@ -179,16 +179,3 @@ def leaves(signature: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield signature
     for later in (signature.get("options") or {}).get("chain") or ():
         yield from leaves(later)
-
-
-def fail_chain(app: AppInterface, request: Context, info: ExceptionInfo) -> None:
-    """Stores the failure for the remaining steps of a chain: whoever waits for the last one must hear of it."""
-    for step in reversed(request.chain or ()):
-        for signature in leaves(step):
-            step_id = (signature.get("options") or {}).get("task_id")
-            if not step_id:
-                continue
-            try:
-                app.results.store(step_id, "FAILURE", info.exception, info.traceback)
-            except BaseException as error:
-                logger.exception("The failure of chain step %s cannot be stored: %s", step_id, safe_repr(error))

@@ -69,17 +69,8 @@ def ours(messages: list[Any]) -> list[tuple[dict[str, Any], Any]]:
         message = prepared.message
         headers = _native.json_loads(_native.json_dumps(dict(message["headers"])))
         body = _native.json_loads(message["body"])
-        without_size(body)
         read.append((headers, body))
     return read
-
-
-def without_size(value: Any) -> None:
-    """A chord's body tells how many results it waits for; Celery's does so for some result stores."""
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        without_size(item)
-    if isinstance(value, dict):
-        value.pop("chord_size", None)
 
 
 def numbered(messages: list[tuple[dict[str, Any], Any]]) -> str:
