@@ -54,7 +54,11 @@ def workers(compat_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             folder, ["-c", "2", "-Q", "for-umbel,shared,celery", "-n", "umbel", "-l", "INFO"], env, "apps.compat_umbel"
         ),
         "celery": WorkerProcess(
-            folder, ["-c", "2", "-Q", "for-celery,shared,celery", "-n", "celery", *QUIET], env, "apps.compat_celery", CELERY
+            folder,
+            ["-c", "2", "-Q", "for-celery,shared,celery", "-n", "celery", *QUIET],
+            env,
+            "apps.compat_celery",
+            CELERY,
         ),
     }
     try:

@@ -106,14 +106,14 @@ def test_a_member_that_fails(flow: SimpleNamespace, notes_path: Path) -> None:
     result = flow.chord([flow.add(1, 1), flow.fail("value", "x")], body).apply_async()
     with pytest.raises((celery.exceptions.ChordError, umbel.exceptions.ChordError), match="raised ValueError"):
         result.get(timeout=PATIENCE, follow_parents=False)
-    wait_until(lambda: bool(notes(notes_path)), PATIENCE)
+    wait_until(lambda: bool(notes(notes_path)), PATIENCE, "the errback")
     assert [line.split()[0] for line in notes(notes_path)] == [result.id]
 
 
 def test_a_step_that_fails(flow: SimpleNamespace, notes_path: Path) -> None:
     steps = flow.chain(flow.add(1, 1), flow.fail("value", immutable=True), flow.same(), flow.same())
     result = steps.apply_async(link_error=flow.failed(str(notes_path)))
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=""):
         result.get(timeout=PATIENCE, follow_parents=False)
-    wait_until(lambda: bool(notes(notes_path)), PATIENCE)
+    wait_until(lambda: bool(notes(notes_path)), PATIENCE, "the errback")
     assert len(notes(notes_path)) == 1

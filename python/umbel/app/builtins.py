@@ -40,6 +40,7 @@ def add_builtin_tasks(app: Umbel) -> None:
     @app.task(name="celery.chord_unlock", bind=True, ignore_result=True, max_retries=None, acks_late=True)
     def chord_unlock(
         self: Any,
+        /,
         group_id: str,
         callback: Any,
         interval: float | None = None,

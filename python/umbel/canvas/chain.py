@@ -89,7 +89,7 @@ class _chain(Signature):
         """Sends it."""
         return self.apply_async(args, kwargs) if self.tasks else None
 
-    def __or__(self, other: Any) -> Any:  # type: ignore[override]
+    def __or__(self, other: Any) -> Any:
         if not isinstance(other, Signature):
             return NotImplemented
         if is_empty(other) and kind_of(other) == "group":
@@ -129,7 +129,7 @@ class _chain(Signature):
 
     def run(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """`apply_async` for all options, given or its own."""
-        own = {name: options.pop(name, None) for name in _ITS_OWN}
+        own: dict[str, Any] = {name: options.pop(name, None) for name in _ITS_OWN}
         outbox, mine = outbox_of(options)
         add_to_parent = options.pop("add_to_parent", True)
         if self.args and args and not self.immutable:

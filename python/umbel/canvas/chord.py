@@ -75,7 +75,7 @@ class chord(Signature):
         """Sends it, with that body."""
         return self.apply_async((), {"body": body} if body else {}, **options)
 
-    def __or__(self, other: Any) -> Any:  # type: ignore[override]
+    def __or__(self, other: Any) -> Any:
         joined = super().__or__(other)
         alone = kind_of(joined) == "chain" and len(joined.tasks) == 1
         return joined.tasks[0] if alone and kind_of(unrolled(other)) not in ("group", "chain") else joined

@@ -64,7 +64,7 @@ class chunks(Signature):
         """Sends them."""
         return self.apply_async(**options)
 
-    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # type: ignore[override]
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Sends them as a group."""
         return self.group().apply_async(args, kwargs, **options)
 

@@ -73,7 +73,7 @@ class group(Signature):
         """Sends it, with these arguments before those of each member."""
         return self.apply_async(args, **options)
 
-    def __or__(self, other: Any) -> Any:  # type: ignore[override]
+    def __or__(self, other: Any) -> Any:
         if not isinstance(other, Signature):
             return NotImplemented
         if is_empty(other) and kind_of(other) == "group":

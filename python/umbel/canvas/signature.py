@@ -317,15 +317,15 @@ class Signature(dict[str, Any]):
 
     # --- combining
 
-    def __or__(self, other: Any) -> Any:  # type: ignore[override]
+    def __or__(self, other: Any) -> Any:
         if not isinstance(other, Signature):
             return NotImplemented
         return self.TYPES["chain"].of_steps([self, other], self._app)
 
-    def __ior__(self, other: Any) -> Any:  # type: ignore[override,misc]
+    def __ior__(self, other: Any) -> Any:
         return self.__or__(other)
 
-    def __ror__(self, other: Any) -> Any:  # type: ignore[override]
+    def __ror__(self, other: Any) -> Any:
         return NotImplemented
 
     # --- as a value

@@ -97,7 +97,7 @@ def unlock(
     request = task.request
     try:
         if (request.headers or {}).get(_COUNTED):
-            found = _counted(app, group_id)
+            found: list[tuple[str, str, Any]] | None = _counted(app, group_id)
             if not found:
                 return  # The body went out before.
         else:

@@ -169,7 +169,7 @@ def test_frozen_ids_are_kept(sides: SimpleNamespace) -> None:
 
 def test_partials_and_immutability(sides: SimpleNamespace) -> None:
     app = sides.app
-    
+
     @app.task(name="both")
     def both(*args: Any, **kwargs: Any) -> list[Any]:
         return [list(args), kwargs]
