@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use umbel_broker::{Broker, BrokerError, Consumer, ConsumerOptions, NextStep, Tag};
 
 use super::connection::{Connection, Setback};
+use super::driver::Helm;
 use super::event::WorkerEvent;
 use super::options::Pauses;
 use super::outbox::Stopping;
@@ -30,6 +31,7 @@ pub(super) struct Settler {
     pub(super) results: Results,
     pub(super) pauses: Pauses,
     pub(super) shared: Arc<Shared>,
+    pub(super) helm: Arc<Helm>,
 }
 
 impl Settler {

@@ -14,7 +14,7 @@ use umbel_broker::{Broker, Clock, ConsumerOptions};
 
 use super::bell::Listener;
 use super::children::NewChild;
-use super::driver::Driver;
+use super::driver::Helm;
 use super::event::WorkerEvent;
 use super::options::WorkerOptions;
 use super::results::Results;
@@ -63,7 +63,7 @@ enum Parts {
 }
 
 struct Fresh {
-    driver: Driver,
+    helm: Arc<Helm>,
     settler: Settler,
     listener: Listener,
 }
@@ -82,12 +82,13 @@ impl Worker {
         let results = Results::of(&*broker, backend);
         let stores_results = matches!(results, Results::Settled);
         let WorkerOptions { engine, queues, worker_id, lease, reconnect: pauses } = options;
-        let driver = Driver::new(Engine::new(engine), clock, Arc::clone(&shared))?;
+        let helm = Arc::new(Helm::new(Engine::new(engine), clock, Arc::clone(&shared))?);
         let listener =
             Listener { broker: Arc::clone(&broker), queues: queues.clone(), pauses, shared: Arc::clone(&shared) };
         let options = ConsumerOptions { worker_id, queues, lease, stores_results };
-        let settler = Settler { broker, options, results, pauses, shared: Arc::clone(&shared) };
-        let parts = Parts::Fresh(Box::new(Fresh { driver, settler, listener }));
+        let settler =
+            Settler { broker, options, results, pauses, shared: Arc::clone(&shared), helm: Arc::clone(&helm) };
+        let parts = Parts::Fresh(Box::new(Fresh { helm, settler, listener }));
         Ok(Self { shared, parts: Mutex::new(parts) })
     }
 
@@ -188,16 +189,17 @@ fn check(options: &WorkerOptions) -> Result<(), WorkerError> {
 impl Fresh {
     /// The engine thread: starts the other two, and ends last.
     fn run(self, shared: &Arc<Shared>) {
-        let Self { driver, settler, listener } = self;
+        let Self { helm, settler, listener } = self;
         let started = start_part("umbel-broker", shared, move || settler.run())
             .and_then(|settler| start_part("umbel-doorbell", shared, move || listener.run()).map(|_| settler));
         match started {
             Ok(settler) => {
                 guard("umbel-engine", shared, || {
-                    if let Err(error) = driver.run() {
+                    if let Err(error) = helm.run() {
                         fail(shared, format!("umbel-engine: {error}"));
                     }
                 });
+                helm.end();
                 shared.to_engine.close();
                 shared.outbox.stop();
                 shared.bell.stop();

@@ -180,6 +180,13 @@ impl Connection {
         }
     }
 
+    /// Drops the pushes that came before the last reply; false if there were none.
+    pub fn forget_pushes(&mut self) -> bool {
+        let some = !self.pushes.is_empty();
+        self.pushes.clear();
+        some
+    }
+
     /// Runs one command.
     ///
     /// # Errors
