@@ -56,6 +56,24 @@ class ResultSet(Generic[R]):
     join = get
     join_native = get
 
+    def revoke(
+        self,
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | int | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Revokes all of them in one command; the rest is as for `AsyncResult.revoke`."""
+        if self.results:
+            self.results[0].app.control.revoke(
+                [result.id for result in self.results],
+                terminate=terminate,
+                signal=signal or "SIGTERM",
+                reply=wait,
+                timeout=timeout,
+            )
+
     async def aget(self, timeout: float | None = None, propagate: bool = True) -> list[R]:
         """`get` for coroutines."""
         deadline = None if timeout is None else time.monotonic() + timeout

@@ -2,6 +2,7 @@
 
 mod client;
 mod codec;
+mod control;
 mod descriptor;
 mod errors;
 mod event;
