@@ -33,7 +33,7 @@ pub(super) enum Word {
         /// The box of who asked.
         to: Destination,
         /// What to put there.
-        message: Message,
+        message: Box<Message>,
     },
     /// Something the broker is to remember for others.
     Revoke {

@@ -174,7 +174,7 @@ impl Worker {
 
     /// Answers a [`WorkerEvent::Request`]: `to` is the box of who asked.
     pub fn answer(&self, to: Destination, message: Message) {
-        self.mouth.say(Word::Answer { to, message });
+        self.mouth.say(Word::Answer { to, message: Box::new(message) });
     }
 
     /// Whether every received task is worth an event.
