@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from umbel._native import TaskDict, Worker
     from umbel.pools.description import AppDescription
 
 Handler = Callable[..., Any]
+H = TypeVar("H", bound=Handler)
 
 #: Commands by name.
 PANEL: dict[str, Handler] = {}
@@ -37,7 +38,7 @@ class WorkerState:
         return True
 
 
-def control_command(function: Handler) -> Handler:
+def control_command(function: H) -> H:
     """Makes a command of a function `(state, **arguments) -> answer`, under the function's name."""
     PANEL[function.__name__] = function
     return function
