@@ -142,6 +142,9 @@ class Client:
         """Blocks until the stored record differs from `seen`; None on timeout (None: for ever). One listener serves
         all waits. Raises the store's error if it is out of reach when time is up, or for more than 30 s."""
 
+    def stream(self, task_ids: Sequence[str], /) -> ResultStream:
+        """Waits for many ids in one thread: subscribed and read in a few batches. Raises as `wait_result`."""
+
     def watch(self, task_id: str, /) -> None:
         """Asks that records of this id (the present one included) be handed out by `drain`."""
 
@@ -187,6 +190,21 @@ class Client:
     def close(self) -> None:
         """Closes connections and ends the listener thread; a later call connects anew. Remove `fileno()` from event
         loops before."""
+
+@final
+class ResultStream:
+    """Records of many ids as they come, the present ones included. Thread-safe; `Client.stream` makes one."""
+
+    def add(self, task_ids: Sequence[str], /) -> None:
+        """Waits for these as well; those it has waited for all along are passed over."""
+
+    def remove(self, task_ids: Sequence[str], /) -> None: ...
+    def next(self, timeout: float | None, /) -> list[tuple[str, bytes]]:
+        """Blocks for records that were not returned yet, of every state, in the order in which they came. Empty on
+        timeout and once it is closed. Raises as `Client.wait_result`."""
+
+    def close(self) -> None:
+        """Ends all waiting. Happens by itself when the object goes."""
 
 # --- worker, main process ---------------------------------------------------------------------------------------
 

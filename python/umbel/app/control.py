@@ -42,7 +42,7 @@ class Control:
         task_id: str | Sequence[str],
         destination: Sequence[str] | None = None,
         terminate: bool = False,
-        signal: str | int | None = "SIGTERM",
+        signal: str | int | None = None,
         **kwargs: Any,
     ) -> list[dict[str, Any]] | None:
         """Tells workers not to run a task, or several; theirs is the state REVOKED.
@@ -51,7 +51,7 @@ class Control:
 
         Args:
             task_id: Id of the task, or several.
-            terminate: End it even if it runs: the process that runs it is sent `signal`.
+            terminate: End it even if it runs: the process that runs it is sent `signal` (None: SIGTERM).
             kwargs: As for `broadcast`: with `reply=True` the workers' answers are awaited and returned.
 
         Raises:
@@ -60,14 +60,18 @@ class Control:
         ids = [task_id] if isinstance(task_id, str) else list(task_id)
         if destination is None:
             self._keep(ids, [])
-        arguments = {"task_id": task_id if isinstance(task_id, str) else ids, "terminate": terminate, "signal": signal}
+        arguments = {
+            "task_id": task_id if isinstance(task_id, str) else ids,
+            "terminate": terminate,
+            "signal": signal or "SIGTERM",
+        }
         return self.broadcast("revoke", arguments, destination, **kwargs)
 
     def terminate(
         self,
         task_id: str | Sequence[str],
         destination: Sequence[str] | None = None,
-        signal: str | int | None = "SIGTERM",
+        signal: str | int | None = None,
         **kwargs: Any,
     ) -> list[dict[str, Any]] | None:
         """`revoke` with `terminate=True`."""
@@ -78,7 +82,7 @@ class Control:
         headers: Mapping[str, Any],
         destination: Sequence[str] | None = None,
         terminate: bool = False,
-        signal: str | int | None = "SIGTERM",
+        signal: str | int | None = None,
         **kwargs: Any,
     ) -> list[dict[str, Any]] | None:
         """Revokes all tasks that carry one of these stamps: `{header: value or list of values}`.
@@ -87,7 +91,7 @@ class Control:
         """
         if destination is None:
             self._keep([], stamp_values(headers))
-        arguments = {"headers": headers, "terminate": terminate, "signal": signal}
+        arguments = {"headers": headers, "terminate": terminate, "signal": signal or "SIGTERM"}
         return self.broadcast("revoke_by_stamped_headers", arguments, destination, **kwargs)
 
     def revoked(self) -> list[str]:

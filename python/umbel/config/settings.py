@@ -269,7 +269,7 @@ _TABLE: tuple[Setting, ...] = (
     S("task_publish_retry_policy", "dict", NOW,
       {"max_retries": 3, "interval_start": 0, "interval_max": 1, "interval_step": 0.2},
       "How long to repeat it.", old=("CELERY_TASK_PUBLISH_RETRY_POLICY",)),
-    S("task_remote_tracebacks", "bool", LATER, False, "Failures raised by `get` carry the remote traceback."),
+    S("task_remote_tracebacks", "bool", NOW, False, "Failures raised by `get` carry the remote traceback."),
     S("task_repr_maxlevels", "int", NONE, 3, "Nesting shown in `argsrepr`."),
     S("task_send_sent_event", "bool", LATER, False, "Send `task-sent` events.", old=("CELERY_SEND_TASK_SENT_EVENT",)),
     S("task_soft_time_limit", "seconds", NOW, None, "SoftTimeLimitExceeded is raised in a task after this time.",

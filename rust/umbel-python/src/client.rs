@@ -18,6 +18,7 @@ use crate::gil;
 use crate::message;
 use crate::options::Options;
 use crate::store::Stores;
+use crate::stream::ResultStream;
 
 /// How long calls go on trying when nothing else was said.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -150,6 +151,12 @@ impl Client {
         let state = self.state()?;
         let record = gil::call(py, gil::seconds(timeout)?, |call| state.waiter()?.wait(task_id, seen, call))?;
         Ok(record.map(|record| PyBytes::new(py, &record)))
+    }
+
+    /// Begins to wait for records of many ids.
+    #[pyo3(signature = (task_ids, /))]
+    fn stream(&self, py: Python<'_>, task_ids: Vec<String>) -> PyResult<ResultStream> {
+        self.call(py, |state, _| Ok(state.waiter()?.stream(task_ids)?)).map(ResultStream::new)
     }
 
     /// Asks that records of this id (the present one included) be handed out by `drain`.
