@@ -12,6 +12,7 @@
 mod bell;
 mod children;
 mod connection;
+mod control;
 mod driver;
 mod event;
 mod exit;
