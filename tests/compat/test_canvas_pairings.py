@@ -111,9 +111,9 @@ def test_a_member_that_fails(flow: SimpleNamespace, notes_path: Path) -> None:
 
 
 def test_a_step_that_fails(flow: SimpleNamespace, notes_path: Path) -> None:
-    steps = flow.chain(flow.add(1, 1), flow.fail("value", immutable=True), flow.same(), flow.same())
+    steps = flow.chain(flow.add(1, 1), flow.fail("value", "why", immutable=True), flow.same(), flow.same())
     result = steps.apply_async(link_error=flow.failed(str(notes_path)))
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(ValueError, match="why"):
         result.get(timeout=PATIENCE, follow_parents=False)
     wait_until(lambda: bool(notes(notes_path)), PATIENCE, "the errback")
     assert len(notes(notes_path)) == 1

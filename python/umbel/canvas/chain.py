@@ -133,7 +133,7 @@ class _chain(Signature):
         outbox, mine = outbox_of(options)
         add_to_parent = options.pop("add_to_parent", True)
         if self.args and args and not self.immutable:
-            args = (*args, *self.args)
+            args = (*tuple(args), *tuple(self.args))
         elif self.args or self.immutable:
             args = self.args
         tasks, results = self.prepare_steps(

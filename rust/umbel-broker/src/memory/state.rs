@@ -6,6 +6,7 @@ use std::sync::Arc;
 use umbel_protocol::{ChordStep, Destination, Timestamp, chord};
 
 use super::chords::Chords;
+use super::control::Said;
 use super::results::Results;
 use crate::broker::{DeadReason, Delivery, Disposition, Outgoing, Payload, Settlement, Tag};
 use crate::error::Result;
@@ -68,6 +69,7 @@ pub(super) struct State {
     pub(super) bindings: Bindings,
     pub(super) results: Results,
     pub(super) chords: Chords,
+    pub(super) said: Said,
     /// Changes with every message that became delayed.
     pub(super) delays: u64,
     counter: u64,
