@@ -53,6 +53,14 @@ def add_builtin_tasks(app: Umbel) -> None:
 
         unlock(app, self, group_id, callback, interval, max_retries, result)
 
+    @app.task(name="umbel.fail_dependents", bind=True, acks_late=True, throws=(Exception,))
+    def fail_dependents(self: Any, /, *args: Any, **kwargs: Any) -> None:
+        """Fails in the place of a task whose process cannot tell those that wait for it: callbacks for errors, the
+        later steps of its chain, the chord it counts for."""
+        from umbel.execution.chords import told_failure
+
+        raise told_failure(self.request)
+
     @app.task(name="celery.chunks", bind=True)
     def chunks(self: Any, task: Mapping[str, Any], it: Iterable[Any], n: int) -> Any:
         """Is replaced by a group of starmaps; its result is the list of theirs."""

@@ -53,6 +53,8 @@ def extend_body(chord: Any, other: Any) -> None:
 @Signature.register_type(name="chain")
 class _chain(Signature):
     tasks = _item("kwargs", "tasks")
+    #: A group of one is a group here, whose result is a list.
+    keeps_groups = False
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any], app: Any = None) -> Any:
@@ -234,10 +236,12 @@ class _chain(Signature):
         flat: list[Any] = []
         emptied: Any = None
         for task in tasks:
-            step = unrolled(maybe_signature(task, app=self._app))
+            step = maybe_signature(task, app=self._app)
+            if not self.keeps_groups:
+                step = unrolled(step)
             if clone:
                 step = step.clone()
-            if is_empty(step):
+            if is_empty(step) and not self.keeps_groups:
                 emptied = emptied if kind_of(step) == "chain" else step
             elif kind_of(step) == "chain":
                 flat += self._linear(step.unchain_tasks() if clone else step.tasks, False)

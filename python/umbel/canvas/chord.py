@@ -142,13 +142,15 @@ class chord(Signature):
     ) -> Any:  # fmt: skip
         root_id = body.options.get("root_id") or options.get("root_id")
         as_chain = self.TYPES["chain"]([_linked(body, options)], app=app)
+        as_chain.keeps_groups = True
         steps, results = as_chain.prepare_steps(
             (), {}, as_chain.tasks, root_id, None, None, None, task_id, options.get("group_id"), options.get("chord"),
             group_index=options.get("group_index"),
         )  # fmt: skip
         first = steps.pop()
         first.options.update({name: value for name, value in options.items() if name not in _NOT_OF_BODY})
-        first.options.setdefault("group_id", header_id)
+        if kind_of(first) is None:
+            first.options.setdefault("group_id", header_id)
         later = [*(options.get("chain") or ()), *steps]
         if later:
             first.options["chain"] = later

@@ -27,11 +27,18 @@ def unrolled(sig: Any) -> Any:
 
 
 def _of_one_result(sig: Any) -> Any:
-    """A member of a chord's header brings one result: where it is a chain that ends in a group, the list of its."""
-    if kind_of(sig) != "chain" or kind_of(unrolled(maybe_signature(sig.tasks[-1]))) != "group":
+    """A member of a chord's header brings one result: where it ends with a group, the list of its."""
+    if not _ends_in_group(sig):
         return sig
-    gathered = Signature("celery.accumulate", kwargs={"index": 0}, app=sig._app)
-    return Signature.TYPES["chain"].of_steps([sig, gathered], sig._app)
+    gathered = Signature("celery.accumulate", kwargs={"index": 0}, app=sig.app)
+    return Signature.TYPES["chain"].of_steps([sig, gathered], sig.app)
+
+
+def _ends_in_group(sig: Any) -> bool:
+    kind = kind_of(sig)
+    if kind == "chain":
+        return bool(sig.tasks) and _ends_in_group(unrolled(maybe_signature(sig.tasks[-1])))
+    return kind == "group" or (kind == "chord" and _ends_in_group(maybe_signature(sig.body)))
 
 
 def is_empty(sig: Any) -> bool:
@@ -111,7 +118,7 @@ class group(Signature):
             return self.apply(args, kwargs, **options)
         if not self.tasks:
             return self.freeze()
-        later = options.pop("chain", None)
+        later = options.pop("chain", None) or self.options.get("chain")
         if later:
             # Steps that follow are to wait for all of the group.
             *rest, following = later

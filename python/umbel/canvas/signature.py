@@ -400,7 +400,7 @@ def maybe_signature(d: Any, app: Any = None, clone: bool = False) -> Any:
         if clone:
             d = d.clone()
     elif isinstance(d, Mapping):
-        d = signature(d)
+        d = signature(d, app=app)
     if app is not None and isinstance(d, Signature):
         d._app = app
     return d

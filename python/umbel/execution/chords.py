@@ -12,17 +12,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from umbel._interfaces import AppInterface
-from umbel.exceptions import ChordError, EncodeError, safe_repr
+from umbel.exceptions import ChordError, EncodeError, WorkerLostError, safe_repr
 from umbel.execution.failure import ExceptionInfo
 from umbel.execution.follow_ups import call_errbacks, leaves
 from umbel.execution.report import logger
+from umbel.result.failures import rebuild
 from umbel.states import PROPAGATE_STATES
 from umbel.task import Context
 
 if TYPE_CHECKING:
     from umbel._interfaces import RecordWriter
 
-__all__ = ["ChordParts", "fail_signature", "unlock"]
+__all__ = ["ChordParts", "fail_signature", "told_failure", "unlock"]
 
 #: Stands for the members in the message that waits for them; the core fills them in.
 _MEMBERS = "umbel:chord-members"
@@ -196,13 +197,31 @@ def _errbacks(signature: Mapping[str, Any]) -> list[tuple[str | None, list[Any]]
     own = options.get("link_error") or []
     own = list(own) if isinstance(own, (list, tuple)) else [own]
     kind, fields = signature.get("subtask_type"), signature.get("kwargs") or {}
+    if kind == "chord" and fields.get("body") and fields["body"]["task"] == "celery.accumulate":
+        # A group whose results are gathered, as part of a header or in a task's place.
+        kind, fields = "group", {"tasks": _members(fields["header"])}
     if kind == "group":
         return [(task_id, own or errbacks) for task in fields["tasks"] for task_id, errbacks in _errbacks(task)]
     if not own and kind == "chord" and fields.get("body"):
         return _errbacks(fields["body"])
     if not own and kind == "chain" and fields.get("tasks"):
-        return _errbacks(fields["tasks"][-1])
+        return _errbacks(fields["tasks"][0])
     return [(options.get("task_id"), own)]
+
+
+def _members(header: Any) -> list[Any]:
+    return list(header["kwargs"]["tasks"] if isinstance(header, Mapping) else header)
+
+
+def told_failure(request: Context) -> BaseException:
+    """The exception of a task that ended without a child to speak for it; the request is that task's from then on."""
+    told = (request.headers or {})["umbel_failure"]
+    record = told.get("record") or {}
+    request.update(id=told["id"])
+    if record.get("status") == "REVOKED":
+        # As in Celery: nothing went wrong, so nobody is called.
+        request.update(errbacks=None)
+    return rebuild(record.get("result")) or WorkerLostError(f"Task {told['task']}[{told['id']}] ended without a result")
 
 
 def fail_signature(

@@ -1,6 +1,6 @@
 //! What comes from the broker: messages, and the fate of the connection.
 
-use umbel_broker::{Delivery, Disposition, Payload, Tag};
+use umbel_broker::{Delivery, Disposition, Outgoing, Payload, Tag};
 use umbel_protocol::Timestamp;
 
 use super::Engine;
@@ -8,6 +8,7 @@ use super::acks::RETURNED;
 use super::intake::{Intake, Refusal};
 use super::job::JobId;
 use super::ledger::{Held, Place, Taken, Yield};
+use super::obituary;
 use super::output::{Notice, Output};
 use super::records;
 use super::steady::Now;
@@ -40,11 +41,15 @@ impl Engine {
         let message = match payload {
             Payload::Message(message) => message,
             Payload::Malformed { raw: _, error } => {
-                return self.refuse(tag, Refusal::new("undecodable", error.to_string()), out);
+                return self.refuse(tag, Refusal::new("undecodable", error.to_string()), Vec::new(), out);
             }
         };
         match Intake::new(&self.config, &self.tasks).read(&message, now.wall) {
-            Err(refusal) => self.refuse(tag, *refusal, out),
+            Err(refusal) => {
+                let record = refusal.record.as_ref();
+                let publish = record.and_then(|record| obituary::of(&message, &queue, Some(record)));
+                self.refuse(tag, *refusal, publish.into_iter().collect(), out);
+            }
             Ok(facts) => {
                 let taken = Taken { tag, queue, message: message.into() };
                 self.accept(taken, facts, now, out);
@@ -52,11 +57,11 @@ impl Engine {
         }
     }
 
-    fn refuse(&mut self, tag: Tag, refusal: Refusal, out: &mut Vec<Output>) {
+    fn refuse(&mut self, tag: Tag, refusal: Refusal, publish: Vec<Outgoing>, out: &mut Vec<Output>) {
         self.totals.dead += 1;
         let Refusal { task, id, reason, record } = refusal;
         out.push(Output::Notice(Notice::Dead { task, id, reason: reason.clone() }));
-        self.ledger.owe(tag, Disposition::Dead(reason), Yield::record(record));
+        self.ledger.owe(tag, Disposition::Dead(reason), Yield { publish, ..Yield::record(record) });
     }
 
     fn accept(&mut self, taken: Taken, facts: super::intake::Facts, now: Now, out: &mut Vec<Output>) {
@@ -93,13 +98,14 @@ impl Engine {
     pub(super) fn expire(&mut self, job: JobId, now: Now, out: &mut Vec<Output>) {
         let Some(held) = self.ledger.get(job) else { return };
         let record = records::expired(&held.facts, self.config.result_expires, now.wall);
+        let last_words = Yield::failure(&held.message, &held.queue, record);
         self.totals.expired += 1;
         out.push(Output::Notice(Notice::Discarded {
             task: held.facts.name().to_owned(),
             id: held.facts.id().to_owned(),
             why: "expired",
         }));
-        self.ledger.close(job, Disposition::Ack, Yield::record(record));
+        self.ledger.close(job, Disposition::Ack, last_words);
         self.fetcher.freed();
     }
 

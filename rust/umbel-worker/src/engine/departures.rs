@@ -98,8 +98,9 @@ impl Engine {
             }
             None => {
                 let record = self.failure(held, loss, how, now);
+                let last_words = Yield::failure(&held.message, &held.queue, record);
                 self.totals.failed += 1;
-                self.ledger.close(job, Disposition::Ack, Yield::record(record));
+                self.ledger.close(job, Disposition::Ack, last_words);
             }
         }
     }

@@ -22,6 +22,7 @@ mod intake;
 pub mod job;
 mod ledger;
 mod limits;
+mod obituary;
 mod outcomes;
 pub mod output;
 mod pace;

@@ -135,13 +135,14 @@ impl Engine {
     pub(super) fn discard_revoked(&mut self, job: JobId, now: Now, out: &mut Vec<Output>) {
         let Some(held) = self.ledger.get(job) else { return };
         let record = records::revoked(&held.facts, self.config.result_expires, now.wall);
+        let last_words = Yield::failure(&held.message, &held.queue, record);
         self.totals.revoked += 1;
         out.push(Output::Notice(Notice::Discarded {
             task: held.facts.name().to_owned(),
             id: held.facts.id().to_owned(),
             why: "revoked",
         }));
-        self.ledger.close(job, Disposition::Ack, Yield::record(record));
+        self.ledger.close(job, Disposition::Ack, last_words);
         self.fetcher.freed();
     }
 
@@ -189,12 +190,13 @@ impl Engine {
     pub(super) fn end_terminated(&mut self, job: JobId, now: Now, out: &mut Vec<Output>) {
         let Some(held) = self.ledger.get(job) else { return };
         let record = records::terminated(&held.facts, self.config.result_expires, now.wall);
+        let last_words = Yield::failure(&held.message, &held.queue, record);
         self.totals.revoked += 1;
         out.push(Output::Notice(Notice::Terminated {
             task: held.facts.name().to_owned(),
             id: held.facts.id().to_owned(),
             signal: held.terminate.unwrap_or(KILL),
         }));
-        self.ledger.close(job, Disposition::Ack, Yield::record(record));
+        self.ledger.close(job, Disposition::Ack, last_words);
     }
 }
