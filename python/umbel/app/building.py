@@ -28,6 +28,8 @@ __all__ = ["MessageBuilder", "Prepared", "written"]
 
 _uuid4 = _native.uuid4
 _argument_repr = _native.argument_repr
+#: Bytes of a body beyond which a message with the rest of a workflow is compressed.
+_LONG_WORKFLOW = 8 << 10
 _EMBED: Mapping[str, Any] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
@@ -167,6 +169,9 @@ class MessageBuilder:
         encoding = plan.encoding if call is plan.call else self.encoding(plan, call, destination)
         data = written(encoding, plan.name, body)
         compression = call.compression or destination.options.get("compression")
+        if not compression and (call.chain or call.chord) and len(data) > _LONG_WORKFLOW:
+            # Each message carries what is left of the workflow, which repeats itself: a tenth of it is enough.
+            compression = "zlib"
         if compression:
             data, headers["compression"] = _compressed(data, compression, plan.name)
         message: MessageDict = {

@@ -135,5 +135,15 @@ def test_messages_grow_no_faster_than_the_workflow(app: Umbel) -> None:
     for depth in (4, 8, 16):
         outbox = Outbox()
         nested(app, depth, 3).apply_async(producer=outbox)
-        sizes.append(max(len(prepared.message["body"]) for prepared in outbox.messages))
+        sizes.append(max(len(_native.json_dumps(prepared.body)) for prepared in outbox.messages))
     assert sizes[2] - sizes[1] < 2.2 * (sizes[1] - sizes[0])
+
+
+def test_the_rest_of_a_long_workflow_is_compressed(app: Umbel) -> None:
+    outbox = Outbox()
+    chain(signature("wire.add", (1,), app=app) for _ in range(200)).apply_async(producer=outbox)
+    (prepared,) = outbox.messages
+    packed, method = prepared.message["body"], prepared.message["headers"]["compression"]
+    whole = _native.decompress(packed, method)
+    assert whole == _native.json_dumps(prepared.body)
+    assert len(packed) * 5 < len(whole)
