@@ -20,11 +20,20 @@ pub(super) fn entries(outgoing: &Outgoing, queues: usize) -> usize {
 
 impl RedisConsumer {
     /// Writes what a follow-up does to a chord. True if that is all there is to it.
-    pub(super) fn write_chord_step(&self, call: &mut Call, outgoing: &Outgoing, queues: &[String]) -> bool {
+    /// `probing`: the message itself stays here until it is known to be needed; it is as long as what is left of a
+    /// workflow, and there is one for each member.
+    pub(super) fn write_chord_step(
+        &self,
+        call: &mut Call,
+        outgoing: &Outgoing,
+        queues: &[String],
+        probing: bool,
+    ) -> bool {
         match outgoing.chord.as_deref() {
             None => false,
             Some(ChordStep::Count(part)) => {
-                self.write_part(call, part, outgoing, queues);
+                call.push(if probing { "probe" } else { "count" });
+                self.write_part(call, part, outgoing, if probing { &[] } else { queues });
                 true
             }
             Some(ChordStep::End { group }) => {
@@ -36,7 +45,6 @@ impl RedisConsumer {
     }
 
     fn write_part(&self, call: &mut Call, part: &ChordPart, outgoing: &Outgoing, queues: &[String]) {
-        call.push("count");
         call.push(known::chord_key(&self.options.results.prefix, &part.group));
         call.push(&part.task_id);
         call.push(part.score());

@@ -80,6 +80,8 @@ struct Ended {
 pub(super) struct Known {
     records: HashMap<Arc<str>, Vec<u8>>,
     results: HashMap<String, Vec<u8>>,
+    /// The scripts have asked for more than they were given at first.
+    asked: bool,
 }
 
 impl RedisConsumer {
@@ -186,6 +188,7 @@ impl RedisConsumer {
                 return Ok(due);
             }
             want = 0;
+            known.asked = true;
             self.read_results(settlements, &open, known)?;
         }
     }
@@ -256,7 +259,7 @@ impl RedisConsumer {
         let entries = routed.iter().map(|(outgoing, queues)| chords::entries(outgoing, queues.len()));
         call.push(entries.sum::<usize>().to_string());
         for (outgoing, queues) in routed {
-            if self.write_chord_step(call, outgoing, &queues) {
+            if self.write_chord_step(call, outgoing, &queues, !known.asked) {
                 continue;
             }
             for queue in queues {
@@ -356,6 +359,9 @@ impl RedisConsumer {
     fn read_results(&mut self, settlements: &[Settlement], open: &[usize], known: &mut Known) -> Result<()> {
         let results = open.iter().flat_map(|index| &settlements[*index].results);
         let keys: Vec<String> = results.map(|result| result_key(&self.options.results, &result.task_id)).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
         let other_db = self.options.results.db.filter(|db| *db != self.options.db);
         let mut pipeline = Pipeline::default();
         if let Some(db) = other_db {

@@ -9,6 +9,17 @@ local function expire_in(key, life)
   end
 end
 
+-- True if a part would be the last one.
+local function would_complete(base, id, score)
+  local size = redis.call('GET', base .. '.s')
+  if not size or redis.call('GET', base .. '.c') == 'done' then
+    return false
+  end
+  local extra = redis.call('GET', base .. '.t') or 0
+  local new = 1 - redis.call('SISMEMBER', base .. '.d', id .. ':' .. score)
+  return redis.call('ZCARD', base .. '.j') + new == tonumber(size) + tonumber(extra)
+end
+
 -- Counts a part. Returns true if it was the last and, with `claim`, if nobody was told so before.
 local function count_part(base, id, score, part, life, claim)
   if redis.call('GET', base .. '.c') == 'done' then

@@ -23,11 +23,12 @@
 --     'delay', due time, id, envelope
 --     'count', base key of a chord, member's id, its place or '+inf', its part, life in ms or '', number of lists, then
 --              for each: list's number, envelope up to the members, the rest of it ('' if they have no place in it)
+--     'probe', the same with 0 lists: a part that is not the last one, or else 'ask' is the answer
 --     'end',   base key of a chord that is over
 --
 -- Returns for each settlement: 1 done, 0 the tag was not held (results written, nothing published), 'ask' when a
--- stored result must be read first (then nothing of this settlement was done), or an error (likewise, but for messages
--- published before it).
+-- stored result must be read first, or a part of a chord was probed that is the last one (then nothing of this settlement
+-- was done, but perhaps its results), or an error (likewise, but for messages published before it).
 
 local unacked, index = KEYS[1], KEYS[2]
 local results_db, own_db = ARGV[1], ARGV[2]
@@ -96,7 +97,7 @@ local function read_move()
     return {kind, next_argument(), next_argument(), next_argument()}
   elseif kind == 'end' then
     return {kind, next_argument()}
-  elseif kind == 'count' then
+  elseif kind == 'count' or kind == 'probe' then
     local message = {kind, next_argument(), next_argument(), next_argument(), next_argument(), next_argument()}
     for copy = 1, tonumber(next_argument()) do
       message[6 + copy] = {next_argument(), next_argument(), next_argument()}
@@ -128,9 +129,16 @@ local function count_member(message)
   end
 end
 
+local function is_last(message)
+  select_db(results_db)
+  local last = would_complete(message[2], message[3], message[4])
+  select_db(own_db)
+  return last
+end
+
 local function move(message)
   local kind = message[1]
-  if kind == 'count' then
+  if kind == 'count' or kind == 'probe' then
     count_member(message)
   elseif kind == 'end' then
     select_db(results_db)
@@ -179,6 +187,11 @@ local function settle(tag, disposition, results, messages)
   -- Where nothing moves it can be seen at the end whether the tag was held.
   if tag ~= '' and (disposition or #messages > 0) and not is_held(tag) then
     return 0
+  end
+  for _, message in ipairs(messages) do
+    if message[1] == 'probe' and is_last(message) then
+      return 'ask'
+    end
   end
   for _, message in ipairs(messages) do
     move(message)
