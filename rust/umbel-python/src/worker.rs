@@ -75,6 +75,7 @@ fn task_options(task: &Bound<'_, PyAny>) -> PyResult<TaskOptions> {
         store_errors_even_if_ignored: flag("store_errors_even_if_ignored", false)?,
         time_limit: given.seconds("time_limit")?.flatten(),
         soft_time_limit: given.seconds("soft_time_limit")?.flatten(),
+        rate_limit: given.get("rate_limit")?,
     })
 }
 

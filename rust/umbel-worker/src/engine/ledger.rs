@@ -58,6 +58,8 @@ pub(super) struct Held {
     pub(super) deadlines: Deadlines,
     /// Its child has been asked to give it back.
     pub(super) recalled: bool,
+    /// It has been given a turn under its task's rate limit.
+    pub(super) has_turn: bool,
     /// The signal that is to end it, or that was sent to end it.
     pub(super) terminate: Option<i32>,
     /// How many children died while it was next in line without having said that it had started.
@@ -77,6 +79,7 @@ impl Held {
             predicted: 0,
             deadlines: Deadlines::default(),
             recalled: false,
+            has_turn: false,
             terminate: None,
             suspicion: 0,
         }

@@ -10,6 +10,7 @@ mod dispatch;
 mod fetch;
 mod intake;
 mod limits;
+mod pacing;
 mod plain;
 mod revoking;
 mod shutdown;
