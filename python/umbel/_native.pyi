@@ -221,6 +221,7 @@ class TaskDict(TypedDict, total=False):
     store_errors_even_if_ignored: bool
     time_limit: float | None
     soft_time_limit: float | None
+    rate_limit: float  # a second; 0: without limit
 
 @final
 class Worker:

@@ -10,6 +10,7 @@ from umbel.config import Settings
 from umbel.exceptions import ImproperlyConfigured
 from umbel.routing import Queues, queues_from_conf
 from umbel.serialization import accepted
+from umbel.utils.time import rate
 
 if TYPE_CHECKING:
     from umbel._native import TaskDict
@@ -145,7 +146,18 @@ def task_entry(task: Task[..., Any]) -> TaskDict:
         "store_errors_even_if_ignored": bool(task.store_errors_even_if_ignored),
         "time_limit": task.time_limit,
         "soft_time_limit": task.soft_time_limit,
+        "rate_limit": _rate_of(task),
     }
+
+
+def _rate_of(task: Task[..., Any]) -> float:
+    """Tasks a second; 0: without limit. Raises ImproperlyConfigured."""
+    if task.app.conf.worker_disable_rate_limits:
+        return 0.0
+    try:
+        return rate(task.rate_limit)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"Task {task.name}: rate_limit {error}") from error
 
 
 def consumed_queues(queues: Queues, only: Sequence[str] = (), without: Sequence[str] = ()) -> list[QueueBinding]:
