@@ -10,8 +10,8 @@
     result = crunch.delay(rows)
     result.abort()
 
-The request is the state `ABORTED`, kept in the result store. Each `is_aborted` reads it there. Progress that a task tells
-at the same moment would write over it, so it is kept a second time, beside the task's own record.
+The request is the state `ABORTED`, kept in the result store. Each `is_aborted` reads it there. Progress that a task
+tells at the same moment would write over it, so it is kept a second time, beside the task's own record.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from umbel.config import Settings
 from umbel.exceptions import ImproperlyConfigured
+from umbel.pools.task_signals import wanted_signals
 from umbel.routing import Queues, queues_from_conf
 from umbel.serialization import accepted
 from umbel.utils.time import rate
@@ -91,6 +92,8 @@ class AppDescription:
     queues: list[QueueBinding]
     #: MIME names.
     accept: list[str]
+    #: Names of the signals about tasks (`umbel.pools.task_signals`) that somebody listens to.
+    signals: list[str] = field(default_factory=list)
     #: Names of the threads that importing the app started, besides the main thread.
     threads: list[str] = field(default_factory=list)
 
@@ -118,6 +121,7 @@ def describe(app: Umbel, request: LoadRequest) -> AppDescription:
         tasks=[task_entry(task) for task in app.tasks.values()],
         queues=consumed_queues(queues_from_conf(app.conf), request.queues, request.exclude_queues),
         accept=sorted(accepted(app.conf.accept_content)),
+        signals=wanted_signals(),
     )
 
 

@@ -7,7 +7,8 @@ import logging
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from umbel import signals
 from umbel._native import ChildLink
@@ -17,6 +18,7 @@ from umbel.pools.base import Pool, PoolOptions, Supervisor
 from umbel.pools.child import LEAVE, JobLoop
 from umbel.pools.description import AppDescription, LoadRequest
 from umbel.pools.loading import load_app
+from umbel.pools.task_signals import send_task_signal
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
@@ -74,8 +76,11 @@ class InProcessPool(Pool):
     def size(self) -> int:
         return 1
 
-    def send_signal(self, name: str) -> None:
-        getattr(signals, name).send(sender=self._app)
+    def send_signal(self, name: str, fields: Mapping[str, Any] | None = None) -> None:
+        if fields is not None:
+            send_task_signal(self._app, name, fields)
+        else:
+            getattr(signals, name).send(sender=self._app)
 
     def _run_loop(self, tracer: Tracer, shared: SharedLink) -> None:
         """Runs jobs in this thread; a task that means the worker stops it."""

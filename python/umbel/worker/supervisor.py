@@ -20,6 +20,7 @@ from umbel.pools.prefork import describe_status
 from umbel.worker.notices import log_notice
 from umbel.worker.signal_inbox import SignalInbox
 from umbel.worker.start_deaths import StartDeaths
+from umbel.worker.task_signals import TaskSignals
 
 if TYPE_CHECKING:
     from umbel._native import Worker
@@ -58,6 +59,7 @@ class Supervisor:
         on_ready: Called once, when the broker has been reached.
         on_request: Called with headers, content type, content encoding and body of remote control requests; None: the
             engine hears none.
+        signals: Sends signals about tasks.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Supervisor:
         retries: RetryLimits = RetryLimits(),
         on_ready: Callable[[], None] = lambda: None,
         on_request: Callable[[str, str, str, bytes], None] | None = None,
+        signals: TaskSignals | None = None,
     ) -> None:
         self.selector: selectors.BaseSelector = selectors.DefaultSelector()
         self.restart_wanted = False
@@ -78,6 +81,7 @@ class Supervisor:
         self._shutdown_timeout = shutdown_timeout
         self._retries = retries
         self._on_ready = on_ready
+        self._signals = signals
         self._deaths = StartDeaths()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -173,6 +177,8 @@ class Supervisor:
                 handler(*notice[1:])
             else:
                 log_notice(notice)
+                if self._signals is not None:
+                    self._signals.tell(notice)
 
     def _on_spawn(self, count: int) -> None:
         for _ in range(count):

@@ -26,6 +26,7 @@ from umbel.worker.paths import expand_path
 from umbel.worker.pidfile import PidFile
 from umbel.worker.signal_inbox import SignalInbox
 from umbel.worker.supervisor import RetryLimits, Supervisor
+from umbel.worker.task_signals import TaskSignals
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
@@ -139,6 +140,7 @@ class Worker:
             RetryLimits.from_settings(settings),
             lambda: self._on_ready(description),
             self._mailbox(engine, description).receive if settings["worker_enable_remote_control"] else None,
+            TaskSignals(description.signals, lambda name, fields: self._signal(pool, name, fields)),
         )
         pool.attach(supervisor, self._pool_options(settings, log), concurrency)
         if signals:
@@ -148,6 +150,9 @@ class Worker:
         pool.send_signal("worker_shutdown")
         self._restart = supervisor.restart_wanted
         return status
+
+    def _signal(self, pool: Pool, name: str, fields: dict[str, Any]) -> None:
+        pool.send_signal(name, {"node": self.hostname, **fields})
 
     def _mailbox(self, engine: Engine, description: AppDescription) -> Mailbox:
         return Mailbox(WorkerState(self.hostname, engine, description), description.settings["task_serializer"])
@@ -232,7 +237,7 @@ class Worker:
 
     def _start(self, engine: Engine, description: AppDescription, pool: Pool) -> None:
         engine.set_tasks(description.tasks)
-        engine.want_notices(self.options.loglevel <= logging.INFO)
+        engine.want_notices(self.options.loglevel <= logging.INFO or "task_received" in description.signals)
         engine.set_pool_size(pool.size)
         engine.start()
 
