@@ -149,7 +149,8 @@ impl World {
             self.violated(format!("w{worker} kills child {}, which cannot be killed", child.0));
         }
         let state = &self.workers[worker];
-        let (slack, patience) = if state.has_jumped { (5_000_000 * state.jumps, 3_000_000 + state.frozen_for) } else { (0, 20_000) };
+        let (slack, patience) =
+            if state.has_jumped { (5_000_000 * state.jumps, 3_000_000 + state.frozen_for) } else { (0, 20_000) };
         let in_shutdown = state.shutdown.is_some();
         let mut guilty = Vec::new();
         let (mut late, mut unwarned) = (None, false);
