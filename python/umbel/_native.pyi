@@ -68,6 +68,9 @@ def decompress(data: bytes, method: str, /, limit: int = 67_108_864) -> bytes:
 def parse_iso8601(text: str, /) -> tuple[float, bool]:
     """Seconds since the epoch (naive text read as UTC) and whether the text was naive."""
 
+def set_clock_offset(seconds: float) -> None:
+    """Sets how far the clock of brokers, stores and engines in this process is from the machine's; for tests."""
+
 def uuid4() -> str:
     """A random task id; safe after fork."""
 
@@ -93,6 +96,15 @@ class DeadLetterDict(TypedDict):
     kind: str
     reason: str
     at: float
+    headers: dict[str, Any] | None
+    properties: dict[str, Any] | None
+    body: bytes
+    content_type: str
+    content_encoding: str
+
+@type_check_only
+class WaitingDict(TypedDict):
+    due: float | None  # of a delayed message
     headers: dict[str, Any] | None
     properties: dict[str, Any] | None
     body: bytes
@@ -157,6 +169,9 @@ class Client:
         while it is out of reach for more than 30 s, or once if it refuses; ids stay watched."""
 
     def queue_length(self, queue: str, /) -> int: ...
+    def peek(self, queue: str, limit: int = 100) -> list[WaitingDict]:
+        """Up to `limit` messages that nobody holds: ready ones in the order of service, then delayed ones."""
+
     def purge(self, queue: str, /) -> int: ...
     def dead_letters(self, offset: int = 0, limit: int = 100) -> list[DeadLetterDict]: ...
     def dead_letter(self, id: str, /) -> DeadLetterDict | None: ...
@@ -286,6 +301,9 @@ class Worker:
         """Sends the answer to a request into the box of who asked, soon."""
 
     def want_notices(self, received: bool) -> None: ...
+    def tick(self) -> None:
+        """Makes the engine look at the clock, which was moved."""
+
     def stats(self) -> dict[str, Any]:
         """Counters: held, waiting, timed, queued, running, unconfirmed, window, children, slots; since the start:
         received, succeeded, failed, retried, ignored, rejected, requeued, delayed, dead, expired, revoked, lost,

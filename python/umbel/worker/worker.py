@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import sys
@@ -18,7 +19,7 @@ from umbel.config import Settings
 from umbel.exceptions import ImproperlyConfigured
 from umbel.pools.app_finder import AppNotFoundError, add_working_directory, find_app
 from umbel.pools.base import LogOptions, Pool, PoolOptions
-from umbel.pools.description import AppDescription
+from umbel.pools.description import AppDescription, task_entry
 from umbel.worker.banner import banner_lines, describe_url, show_banner
 from umbel.worker.control import Mailbox, WorkerState
 from umbel.worker.options import WorkerOptions, engine_options
@@ -72,6 +73,7 @@ class Worker:
         self.stopped = threading.Event()
         self._app = app
         self._app_path = app_path
+        self._engine: Engine | None = None
         self._inbox = SignalInbox()
         self._restart = False
         self._directory = str(Path.cwd())
@@ -103,6 +105,43 @@ class Worker:
             self._restart_program()
         return status
 
+    @property
+    def app(self) -> Umbel | None:
+        """The application, where this process has it."""
+        return self._app
+
+    def reload(self, modules: Sequence[str] = (), reload: bool = False, reloader: Any = None) -> None:
+        """Tells the engine of tasks that were defined since it started; for pools that run them in this process.
+
+        Args:
+            modules: To import first.
+            reload: Import them anew even if they have been imported.
+            reloader: What does that; `importlib.reload` by default.
+
+        Raises:
+            RuntimeError: The worker does not run, or its tasks run in other processes.
+        """
+        if self._engine is None or self._app is None:
+            raise RuntimeError("Only a worker that runs its tasks in this process can be told of new ones")
+        for name in modules:
+            known = sys.modules.get(name)
+            if known is None:
+                importlib.import_module(name)
+            elif reload:
+                (reloader or importlib.reload)(known)
+        self._engine.set_tasks([task_entry(task) for task in self._app.tasks.values()])
+
+    def stats(self) -> dict[str, Any]:
+        """The engine's numbers (see `umbel._native.Worker.stats`). Raises RuntimeError unless it runs."""
+        if self._engine is None:
+            raise RuntimeError("The worker does not run")
+        return self._engine.stats()
+
+    def tick(self) -> None:
+        """Makes the engine look at the clock, which was moved."""
+        if self._engine is not None:
+            self._engine.tick()
+
     def stop(self, kind: Literal["warm", "cold"] = "warm") -> None:
         """Tells it to stop, from any thread. Warm: running tasks finish first; cold: they go back to the queue."""
         self._inbox.post(_STOP_SIGNALS[kind])
@@ -128,6 +167,7 @@ class Worker:
             settings["result_backend"],
             engine_options(self.options, settings, description.accept, description.queue_names),
         )
+        self._engine = engine
         if not self.options.quiet:
             self._show(description, pool, concurrency)
         if signals and not pool.processes and settings["worker_redirect_stdouts"]:

@@ -251,10 +251,23 @@ pub struct DeadLetter {
     pub payload: Payload,
 }
 
+/// A message that nobody holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiting {
+    /// What it is.
+    pub payload: Payload,
+    /// When it is due, if it waits for its time.
+    pub due: Option<Timestamp>,
+}
+
 /// For people and tools.
 pub trait Admin: Send {
     /// Messages ready in `queue`, all priorities; held and delayed ones not counted.
     fn length(&mut self, queue: &str) -> Result<u64>;
+
+    /// Up to `limit` messages of `queue` that nobody holds, as they are: the ready ones in the order in which they will be
+    /// served, then the delayed ones by their time.
+    fn peek(&mut self, queue: &str, limit: usize) -> Result<Vec<Waiting>>;
 
     /// Removes all ready messages of `queue` and says how many.
     fn purge(&mut self, queue: &str) -> Result<u64>;

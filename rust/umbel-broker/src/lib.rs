@@ -14,7 +14,7 @@ pub mod url;
 
 pub use broker::{
     Admin, Broker, Consumer, ConsumerOptions, DeadLetter, DeadReason, Delivery, Disposition, Doorbell, ExchangeKind,
-    Exchanged, Outgoing, Payload, Publisher, Settlement, Tag,
+    Exchanged, Outgoing, Payload, Publisher, Settlement, Tag, Waiting,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use control::{Control, Listener, Revocation, Revoked};

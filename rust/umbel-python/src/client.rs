@@ -189,6 +189,17 @@ impl Client {
         self.call(py, |state, call| state.admin().with(call, |admin| admin.length(queue)))
     }
 
+    /// Up to `limit` messages that wait in a queue, as dicts; nothing is taken.
+    #[pyo3(signature = (queue, limit = 100))]
+    fn peek<'py>(&self, py: Python<'py>, queue: &str, limit: usize) -> PyResult<Bound<'py, PyList>> {
+        let found = self.call(py, |state, call| state.admin().with(call, |admin| admin.peek(queue, limit)))?;
+        let list = PyList::empty(py);
+        for waiting in &found {
+            list.append(message::waiting_dict(py, waiting)?)?;
+        }
+        Ok(list)
+    }
+
     #[pyo3(signature = (queue, /))]
     fn purge(&self, py: Python<'_>, queue: &str) -> PyResult<u64> {
         self.call(py, |state, call| state.admin().with(call, |admin| admin.purge(queue)))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import signal as signals
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from umbel.app.clock import timestamp
 from umbel.app.control import stamp_values
 from umbel.utils.time import rate
 from umbel.worker.control.panel import WorkerState, control_command, error, ok
@@ -118,4 +118,4 @@ def signal_number(signal: str | int | None) -> int:
 
 
 def _until(state: WorkerState) -> float:
-    return time.time() + float(state.app.settings["revoke_expires"])
+    return timestamp() + float(state.app.settings["revoke_expires"])

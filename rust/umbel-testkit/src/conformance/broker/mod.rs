@@ -61,6 +61,7 @@ macro_rules! broker_conformance {
                 a_published_eta_is_kept,
                 a_new_delayed_message_is_noticed,
                 purging_spares_delayed_messages,
+                peeking_shows_what_waits_and_takes_nothing,
                 the_bell_rings_for_what_was_there,
                 the_bell_rings_for_what_came_between,
                 the_bell_rings_while_waiting,
