@@ -149,6 +149,19 @@ class Client:
         after the first (None: that does not matter, 0: one try). Then raises the last error: any of the messages may
         have been sent by then."""
 
+    def publish_once(
+        self,
+        message: MessageDict,
+        name: str,
+        owner: str,
+        life: float,
+        replace: bool,
+        timeout: float | None = None,
+        patience: float | None = None,
+    ) -> tuple[Literal["published", "refused"], str | None]:
+        """Sends a message and takes the lock `name` for `owner` in one step, unless another has it and is to keep it
+        (`replace`). Tells whether it was published, and the other owner."""
+
     def bind(
         self,
         queue: str,
@@ -261,6 +274,7 @@ class TaskDict(TypedDict, total=False):
     time_limit: float | None
     soft_time_limit: float | None
     rate_limit: float  # a second; 0: without limit
+    unique: bool  # its messages may hold locks
 
 @final
 class Worker:

@@ -151,6 +151,7 @@ def task_entry(task: Task[..., Any]) -> TaskDict:
         "time_limit": task.time_limit,
         "soft_time_limit": task.soft_time_limit,
         "rate_limit": _rate_of(task),
+        "unique": bool(task.unique or task.debounce),
     }
 
 

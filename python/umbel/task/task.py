@@ -79,6 +79,20 @@ class Task(Generic[P, R]):
     resultrepr_maxsize: int = 1024
     abstract: bool = True
 
+    #: One that waits or runs keeps others like it from being sent.
+    unique: bool = False
+    #: What "like it" means: names of parameters, or a function of the arguments; None: all arguments.
+    unique_key: Any = None
+    #: How long it may keep others out at most, seconds.
+    unique_for: float = 24 * 3600
+    #: When others may be sent again: at its `end`, at its `start`, or only after the `window` of `unique_for`.
+    unique_until: str | None = None
+    #: What becomes of another: the caller gets the result of the `existing` one, DuplicateTaskError is `raise`d, or it
+    #: is sent to `replace` the one that waits.
+    unique_on_duplicate: str | None = None
+    #: Wait this long for others like it, and run the last one, seconds.
+    debounce: float | None = None
+
     autoretry_for: Sequence[type[BaseException]] = ()
     dont_autoretry_for: Sequence[type[BaseException]] = ()
     retry_kwargs: Mapping[str, Any] | None = None

@@ -18,6 +18,7 @@ use umbel_protocol::{ChordStep, Destination, Malformed, Message, ResultWrite, Ti
 
 use crate::control::{Control, Listener};
 use crate::error::Result;
+use crate::once::{Lock, Taken};
 
 /// Key of one held message, unique per delivery; it names the worker, an epoch and a sequence in the engine's own way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -175,6 +176,10 @@ pub trait Publisher: Send {
     /// On `Connection` errors any prefix may have been published: repeating is safe for at-least-once.
     /// An unroutable message is an error and sends nothing of the batch.
     fn publish(&mut self, batch: &[Outgoing]) -> Result<()>;
+
+    /// Takes a lock for a message and publishes it in one step. Where another owner has the lock and is to keep it, nothing
+    /// happens; where the message's own owner has it, that was an earlier attempt, and nothing happens either.
+    fn publish_once(&mut self, outgoing: &Outgoing, lock: &Lock) -> Result<Taken>;
 
     /// Declares that `queue` receives what is sent to `destination` (a binding). The anonymous exchange needs none.
     fn bind(&mut self, queue: &str, destination: &Destination, kind: ExchangeKind) -> Result<()>;

@@ -60,6 +60,9 @@ pub trait Control: Send {
     /// All revocations that have not ended.
     fn revoked(&mut self) -> Result<Vec<Revocation>>;
 
+    /// Gives up locks that messages have taken, by name and owner; those that are another's stay.
+    fn release(&mut self, locks: &[(String, String)]) -> Result<()>;
+
     /// Says `message` to everybody who listens on `exchange` now.
     fn broadcast(&mut self, exchange: &str, message: &Message) -> Result<()>;
 

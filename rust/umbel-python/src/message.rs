@@ -22,7 +22,8 @@ pub(crate) fn outgoing(messages: &Bound<'_, PyAny>) -> PyResult<Vec<Outgoing>> {
     Ok(batch)
 }
 
-fn one(message: &Bound<'_, PyDict>) -> PyResult<Outgoing> {
+/// The message of a `MessageDict`.
+pub(crate) fn one(message: &Bound<'_, PyDict>) -> PyResult<Outgoing> {
     let py = message.py();
     let text = |name: &Bound<'_, PyString>| -> PyResult<Option<String>> {
         message.get_item(name)?.filter(|value| !value.is_none()).map(|value| value.extract()).transpose()

@@ -73,6 +73,11 @@ impl Control for MemoryControl {
         Ok(kept.map(|(what, until)| Revocation { what: what.clone(), until: *until }).collect())
     }
 
+    fn release(&mut self, locks: &[(String, String)]) -> Result<()> {
+        self.store.change(|state, _| locks.iter().for_each(|(name, owner)| state.locks.release(name, owner)));
+        Ok(())
+    }
+
     fn broadcast(&mut self, exchange: &str, message: &Message) -> Result<()> {
         self.store.change(|state, now| state.said.broadcast(exchange, message, now));
         Ok(())

@@ -7,6 +7,7 @@ use umbel_protocol::{ChordStep, Destination, Timestamp, chord};
 
 use super::chords::Chords;
 use super::control::Said;
+use super::locks::Locks;
 use super::results::Results;
 use crate::broker::{DeadReason, Delivery, Disposition, Outgoing, Payload, Settlement, Tag, Waiting};
 use crate::error::Result;
@@ -70,6 +71,7 @@ pub(super) struct State {
     pub(super) results: Results,
     pub(super) chords: Chords,
     pub(super) said: Said,
+    pub(super) locks: Locks,
     /// Changes with every message that became delayed.
     pub(super) delays: u64,
     counter: u64,

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::keys::Keys;
 use super::link::Link;
 use super::options::RedisOptions;
+use super::scripts;
 use super::wire::{Command, Connection, Event, Pipeline, Protocol, Value};
 use crate::control::{Control, KEPT, Listener, Revocation, Revoked};
 use crate::error::{BrokerError, Result};
@@ -96,6 +97,19 @@ impl Control for RedisControl {
             })
         });
         Ok(pairs.collect())
+    }
+
+    fn release(&mut self, locks: &[(String, String)]) -> Result<()> {
+        for page in locks.chunks(PAGE) {
+            let connection = self.link.connection()?;
+            let call = connection.script(&scripts::RELEASE_LOCKS)?.number(page.len());
+            let call = call.args(page.iter().map(|(name, _)| self.keys.lock(name)));
+            let call = call.args(page.iter().map(|(_, owner)| owner));
+            for reply in connection.run(&Pipeline::of(&call))? {
+                connection.accept(reply)?;
+            }
+        }
+        Ok(())
     }
 
     fn broadcast(&mut self, exchange: &str, message: &Message) -> Result<()> {

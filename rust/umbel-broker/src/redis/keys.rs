@@ -90,6 +90,11 @@ impl Keys {
         format!("{}umbel:worker:{worker_id}", self.prefix)
     }
 
+    /// A lock that a message has taken.
+    pub(crate) fn lock(&self, name: &str) -> String {
+        format!("{}umbel:lock:{name}", self.prefix)
+    }
+
     /// The channel of an exchange that reaches whoever listens.
     pub(crate) fn channel(&self, exchange: &str) -> String {
         format!("{}{exchange}", self.fanout)

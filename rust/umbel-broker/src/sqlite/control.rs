@@ -86,6 +86,10 @@ impl Control for SqliteControl {
         })
     }
 
+    fn release(&mut self, locks: &[(String, String)]) -> Result<()> {
+        self.session.write(Commit::Repeatable, |step| step.release_locks(locks))
+    }
+
     fn broadcast(&mut self, exchange: &str, message: &Message) -> Result<()> {
         let text = envelope::encode(message, &uuid::Uuid::new_v4().to_string());
         self.session.write(Commit::Repeatable, |step| {

@@ -184,5 +184,6 @@ pub(super) fn options(task: &str) -> TaskOptions {
         time_limit: is_limited.then_some(Duration::from_secs(2)),
         soft_time_limit: (task == "limited").then_some(Duration::from_secs(1)),
         rate_limit: (task == "slow").then_some(2.0),
+        unique: false,
     }
 }

@@ -258,7 +258,7 @@ impl World {
                 state.standing.insert(child, Standing::Gone);
                 state.assigned.retain(|_, (at, _)| *at != child);
             }
-            Output::Notice(_) => {}
+            Output::Notice(_) | Output::Release(_) => {}
             Output::Stopped => self.stopped(worker),
         }
     }

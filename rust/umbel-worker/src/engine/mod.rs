@@ -35,6 +35,7 @@ mod steady;
 mod surplus;
 mod tasks;
 mod timer;
+mod unique;
 mod window;
 
 use std::collections::VecDeque;
@@ -170,6 +171,7 @@ impl Engine {
             Input::Started { child, jobs } => {
                 self.started(child, &jobs, now);
                 self.terminate_started(child, &jobs, out);
+                self.release_started(&jobs);
             }
             Input::Progress { job, result } => self.progress(job, result),
             Input::Finished { child, outcome } => self.finished(child, outcome, now, out),
@@ -203,6 +205,7 @@ impl Engine {
         self.fetch(now, out);
         self.wind_down(now, out);
         self.ledger.flush(out);
+        self.release_locks(out);
         self.alarm.ring(now, out);
     }
 

@@ -77,11 +77,14 @@ impl Engine {
     fn settle(&mut self, outcome: Outcome, out: &mut Vec<Output>) {
         let Outcome { job, verdict, result, publish } = outcome;
         let Some(held) = self.ledger.get(job) else { return };
-        let requeued = verdict == Verdict::Requeue;
+        let (requeued, retried) = (verdict == Verdict::Requeue, verdict == Verdict::Retry);
         let started = matches!(held.place, Place::Running(_));
         let disposition = after_run(verdict, started, &held.facts.task.options);
         if held.claim != Claim::Lost {
             self.announce(job, &disposition, if requeued { "the task asked for it" } else { "" }, out);
+        }
+        if retried {
+            self.keep_lock(job);
         }
         self.ledger.close(job, disposition, Yield { publish, results: result.into_iter().collect() });
     }

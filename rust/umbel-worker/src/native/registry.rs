@@ -95,5 +95,6 @@ fn defaults(name: &str) -> TaskOptions {
         time_limit: None,
         soft_time_limit: None,
         rate_limit: None,
+        unique: false,
     }
 }

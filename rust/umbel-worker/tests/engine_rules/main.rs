@@ -16,3 +16,4 @@ mod revoking;
 mod shutdown;
 mod surplus;
 mod timer;
+mod unique;

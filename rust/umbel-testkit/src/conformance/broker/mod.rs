@@ -7,6 +7,7 @@ mod dead_letters;
 mod delays;
 mod doorbell;
 mod leases;
+mod locks;
 mod publishing;
 mod settling;
 
@@ -17,6 +18,7 @@ pub use dead_letters::*;
 pub use delays::*;
 pub use doorbell::*;
 pub use leases::*;
+pub use locks::*;
 pub use publishing::*;
 pub use settling::*;
 
@@ -82,6 +84,12 @@ macro_rules! broker_conformance {
                 recover_is_about_one_worker,
                 a_new_handle_recovers_the_old_ones_messages,
                 an_idle_heartbeat_returns_nothing,
+                one_of_many_that_are_the_same_is_published,
+                a_released_lock_can_be_taken_again,
+                a_lock_runs_out,
+                a_lock_may_change_hands,
+                a_publish_that_is_repeated_happens_once,
+                an_unroutable_message_takes_no_lock,
                 every_field_survives,
                 a_bare_message_survives,
                 binary_bodies_survive,
@@ -133,6 +141,7 @@ mod tests {
             include_str!("delays.rs"),
             include_str!("doorbell.rs"),
             include_str!("leases.rs"),
+            include_str!("locks.rs"),
             include_str!("publishing.rs"),
             include_str!("settling.rs"),
         ];
