@@ -4,6 +4,7 @@ pub mod broker;
 pub mod clock;
 pub mod control;
 pub mod error;
+pub mod lane;
 pub mod memory;
 pub mod once;
 pub mod open;
@@ -20,6 +21,7 @@ pub use broker::{
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use control::{Control, Listener, Revocation, Revoked};
 pub use error::{BrokerError, NextStep, Result};
+pub use lane::{Lane, Turn};
 pub use memory::MemoryBroker;
 pub use once::{Lock, Taken};
 pub use open::{open, open_beside};

@@ -90,6 +90,11 @@ impl Keys {
         format!("{}umbel:worker:{worker_id}", self.prefix)
     }
 
+    /// Turns of a rate limit that workers share.
+    pub(crate) fn lane(&self, name: &str) -> String {
+        format!("{}umbel:rate:{name}", self.prefix)
+    }
+
     /// A lock that a message has taken.
     pub(crate) fn lock(&self, name: &str) -> String {
         format!("{}umbel:lock:{name}", self.prefix)

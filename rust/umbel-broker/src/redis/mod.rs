@@ -12,6 +12,7 @@
 //! | `umbel:dead`, `umbel:dead_messages` | dead letters |
 //! | `umbel:revoked` | what is not to run, by the end of the revocation |
 //! | `umbel:lock:<name>` | the task that keeps others like it from being published |
+//! | `umbel:rate:<task>` | turns of a rate limit that workers share |
 //! | `umbel:exchanges` | exchanges that are not direct or topic |
 
 mod address;

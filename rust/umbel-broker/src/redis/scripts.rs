@@ -20,6 +20,7 @@ script!(LEAVE, "leave");
 script!(RELEASE, "release");
 script!(REPLAY, "replay");
 script!(ONCE, "once");
+script!(TURN, "turn");
 script!(RELEASE_LOCKS, "release_locks");
 
 /// Writes result records; for result stores.

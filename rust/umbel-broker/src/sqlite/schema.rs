@@ -143,6 +143,13 @@ CREATE TABLE locks (
     until INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX locks_until ON locks (until);
+-- Turns of rate limits that workers share.
+CREATE TABLE lanes (
+    name TEXT PRIMARY KEY,
+    pause INTEGER NOT NULL,
+    next INTEGER NOT NULL,
+    later INTEGER NOT NULL
+) WITHOUT ROWID;
 ";
 
 /// Refuses files that hold something else, before anything in them is changed.
