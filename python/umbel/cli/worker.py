@@ -24,8 +24,9 @@ def split_names(_ctx: click.Context, _param: click.Parameter, value: str | None)
 @click.option("-n", "--hostname", metavar="NAME", help="Node name: w1, w1@%h (%h host, %n its first part, %d domain).")
 @click.option("-c", "--concurrency", type=AT_LEAST_ONE, metavar="N", help="Tasks run at once [usable CPUs].")
 @click.option(
-    "-P", "--pool", type=click.Choice(["prefork", "threads", "solo", "processes"]), help="How tasks run [prefork]."
+    "-P", "--pool", metavar="NAME", help="prefork, asyncio, threads, solo, or package.module:Class [prefork]."
 )
+@click.option("--processes", type=AT_LEAST_ONE, metavar="N", help="Processes of an asyncio worker, each with -c [1].")
 @click.option("-Q", "--queues", metavar="NAMES", callback=split_names, help="Queues to consume [all of the app's].")
 @click.option("-X", "--exclude-queues", metavar="NAMES", callback=split_names, help="Queues not to consume.")
 @click.option(
@@ -73,6 +74,7 @@ def worker(
     hostname: str | None,
     concurrency: int | None,
     pool: str | None,
+    processes: int | None,
     queues: tuple[str, ...],
     exclude_queues: tuple[str, ...],
     loglevel: str,
@@ -109,6 +111,7 @@ def worker(
         exclude_queues=exclude_queues,
         concurrency=concurrency,
         pool=pool,
+        processes=processes,
         loglevel=_level(loglevel),
         logfile=logfile,
         pidfile=pidfile,

@@ -46,6 +46,7 @@ SETTINGS = (
     "worker_max_tasks_per_child",
     "worker_pool",
     "worker_prefetch_multiplier",
+    "worker_processes",
     "worker_redirect_stdouts",
     "worker_redirect_stdouts_level",
     "worker_shutdown_timeout",

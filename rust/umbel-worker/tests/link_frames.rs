@@ -10,7 +10,7 @@ use proptest::option;
 use proptest::prelude::*;
 use umbel_broker::{DeadReason, Outgoing};
 use umbel_protocol::{Destination, Message, Properties, Protocol, ResultWrite, TaskFacts, Timestamp};
-use umbel_worker::engine::{Job, JobId, Outcome, Verdict};
+use umbel_worker::engine::{Cancel, Job, JobId, Outcome, Verdict};
 use umbel_worker::link::incoming::Incoming;
 use umbel_worker::link::{PROTOCOL_VERSION, ToChild, ToMain};
 
@@ -93,6 +93,9 @@ fn to_child() -> impl Strategy<Value = ToChild> {
         vec(job(), 1..4).prop_map(ToChild::Jobs),
         ids().prop_map(ToChild::Recall),
         any::<u64>().prop_map(|id| ToChild::SoftLimit(JobId(id))),
+        any::<(u64, bool)>().prop_map(|(id, limit)| {
+            ToChild::Cancel(JobId(id), if limit { Cancel::TimeLimit } else { Cancel::Revoked })
+        }),
         Just(ToChild::Stop),
     ]
 }

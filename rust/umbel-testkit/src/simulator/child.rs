@@ -21,6 +21,7 @@ pub(super) enum Order {
     Run(Vec<Job>),
     GiveBack(Vec<JobId>),
     SoftLimit(JobId),
+    Cancel(JobId),
     Stop,
 }
 
@@ -123,6 +124,7 @@ impl World {
             Order::GiveBack(_) if model.is_deaf => {}
             Order::GiveBack(jobs) => self.give_back(worker, child, |job| jobs.contains(&job.id)),
             Order::SoftLimit(job) => self.soft_limit(worker, child, job),
+            Order::Cancel(job) => self.cancel(worker, child, job),
             Order::Stop => {
                 model.is_leaving = true;
                 self.leave_when_idle(worker, child);
@@ -201,6 +203,15 @@ impl World {
         let Some(run) = self.run_of(worker, job).filter(|&run| !self.runs[run].is_over) else { return };
         let plan = self.broker.stored[self.runs[run].message].plan.clone();
         if matches!(plan.act, Act::Hang { obeys_soft_limit: true, .. }) {
+            self.end_run(worker, child, run, Verdict::Failure);
+        }
+    }
+
+    /// Coroutines can be cancelled, threads cannot: half the jobs are of either kind.
+    fn cancel(&mut self, worker: usize, child: ChildId, job: JobId) {
+        let Some(run) = self.run_of(worker, job).filter(|&run| !self.runs[run].is_over) else { return };
+        if job.0 % 2 == 0 {
+            self.count(Happening::JobCancelled);
             self.end_run(worker, child, run, Verdict::Failure);
         }
     }

@@ -13,6 +13,7 @@ pub enum Happening {
     KilledByEngine,
     /// A child asked to be replaced.
     ChildRetired,
+    JobCancelled,
     /// A child could not be started.
     SpawnFailed,
     /// What a child had said last was lost with it.
@@ -65,6 +66,7 @@ impl Happening {
         Self::ChildCrashed,
         Self::KilledByEngine,
         Self::ChildRetired,
+        Self::JobCancelled,
         Self::SpawnFailed,
         Self::WordsLost,
         Self::WorkerFrozen,
@@ -96,6 +98,7 @@ impl Happening {
             Self::ChildCrashed => "children that died of a task",
             Self::KilledByEngine => "children killed by their engine",
             Self::ChildRetired => "children that retired",
+            Self::JobCancelled => "jobs cancelled at their hard limit",
             Self::SpawnFailed => "children that could not be started",
             Self::WordsLost => "last words of children lost",
             Self::WorkerFrozen => "workers stopped and continued",

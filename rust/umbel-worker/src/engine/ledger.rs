@@ -56,6 +56,8 @@ pub(super) struct Held {
     pub(super) predicted: Micros,
     /// When its time limits pass, once it runs.
     pub(super) deadlines: Deadlines,
+    /// Its hard limit has passed, and its child was asked to cancel it.
+    pub(super) overran: bool,
     /// Its child has been asked to give it back.
     pub(super) recalled: bool,
     /// How many children died while it was next in line without having said that it had started.
@@ -74,6 +76,7 @@ impl Held {
             since: 0,
             predicted: 0,
             deadlines: Deadlines::default(),
+            overran: false,
             recalled: false,
             suspicion: 0,
         }

@@ -41,7 +41,7 @@ use umbel_protocol::Timestamp;
 
 pub use config::{EngineConfig, TaskOptions};
 pub use input::{ChildId, Input, ShutdownKind};
-pub use job::{Job, JobId, Outcome, Verdict};
+pub use job::{Cancel, Job, JobId, Outcome, Verdict};
 pub use output::{Notice, Output};
 pub use stats::{Stats, Totals};
 

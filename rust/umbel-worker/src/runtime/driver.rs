@@ -213,6 +213,7 @@ impl Driver {
             Output::Dispatch { child, jobs } => self.dispatch(child, jobs),
             Output::Recall { child, jobs } => self.children.send_recall(child, &jobs),
             Output::SoftLimit { child, job } => self.children.send_soft_limit(child, job),
+            Output::Cancel { child, job, why } => self.children.send_cancel(child, job, why),
             Output::StopChild { child } => self.children.send_stop(child),
             Output::Kill { child } => self.children.kill(child),
             Output::Spawn { count } => self.turn.events.push(WorkerEvent::Spawn { count }),

@@ -1,0 +1,104 @@
+"""The tracer of pools whose tasks share an event loop; see `umbel.execution.tracer` for the steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from umbel import _current, signals
+from umbel.exceptions import TaskRevokedError
+from umbel.execution.coroutines import CoroutineRun, Revoked
+from umbel.execution.failure import ExceptionInfo
+from umbel.execution.forks import end_fork, fork_count
+from umbel.execution.report import logger
+from umbel.execution.runner import TaskRunner
+from umbel.execution.tracer import Tracer, ignores_result
+
+if TYPE_CHECKING:
+    from umbel._interfaces import AppInterface
+    from umbel._native import ChildLink, Job
+    from umbel.task import Context
+
+__all__ = ["AsyncTracer"]
+
+
+class AsyncTracer(Tracer):
+    """Runs `async def` tasks on the loop of its caller.
+
+    Args:
+        turn: Awaited before an outcome is reported, if it returns something: thus a thousand tasks that end at once
+            do not hold up the loop.
+    """
+
+    def __init__(self, app: AppInterface, hostname: str, turn: Callable[[], Awaitable[object] | None]) -> None:
+        super().__init__(app, hostname)
+        self._turn = turn
+
+    def is_coroutine(self, name: str) -> bool:
+        """Whether the task of that name is an `async def`; False if there is none."""
+        runner = self._runners.get(name) or (self._new_runner(name) if name in self._tasks else None)
+        return runner is not None and runner.coroutine is not None
+
+    async def run_coroutine(self, job: Job, link: ChildLink, run: CoroutineRun) -> None:
+        """As `run`, for a task that `is_coroutine`."""
+        accepted = self._accepted(job, link)
+        if accepted is None:
+            return
+        runner, request, args, kwargs = accepted
+        token = _current.push_request(request)
+        try:
+            await self._execute_coroutine(runner, request, args, kwargs, run)
+        except BaseException as error:
+            self._mend(runner, request, error)
+        finally:
+            _current.pop_request(token)
+
+    async def _execute_coroutine(
+        self, runner: TaskRunner, request: Context, args: Any, kwargs: Any, run: CoroutineRun
+    ) -> None:
+        assert runner.coroutine is not None
+        started = time.monotonic()
+        value: Any = None
+        state: str | None = None
+        forks = fork_count()
+        try:
+            try:
+                self._begin(runner, request, args, kwargs)
+                run.hard_limit = request.time_limit or runner.task.time_limit
+                try:
+                    value = await run.drive(runner.coroutine(*args, **kwargs))
+                finally:
+                    if fork_count() == forks and (turn := self._turn()) is not None:
+                        await turn
+            except BaseException as error:
+                value = error
+                state = self._body_raised(runner, request, error, forks)
+            else:
+                if fork_count() != forks:
+                    end_fork(request.task, request.id, None)
+                state, value = self._succeed(runner, request, value, started)
+            if runner.after_return is not None and state in ("SUCCESS", "FAILURE"):
+                self._call_hook(
+                    "after_return", runner.after_return, request, state, value, request.id, args, kwargs, None
+                )
+        finally:
+            self._over(runner, request, state, value)
+
+    def _raised(self, runner: TaskRunner, request: Context, error: BaseException) -> str:
+        if isinstance(error, Revoked):
+            return self._revoked(runner, request, error)
+        return super()._raised(runner, request, error)
+
+    def _revoked(self, runner: TaskRunner, request: Context, error: Revoked) -> str:
+        record = expires = None
+        if self._format is not None and (not ignores_result(runner, request) or runner.store_errors):
+            record = self._exception_record(request, "REVOKED", TaskRevokedError(*error.args), None, [])
+            expires = self._format.expires_for("REVOKED")
+        self._report(request, "REVOKED", "ack", record, expires, ())
+        logger.info("Discarding revoked task: %s[%s], cancelled while it ran", request.task, request.id)
+        if signals.task_revoked.receivers:
+            signals.task_revoked.send(
+                sender=runner.task, request=request, terminated=True, signum=None, expired=False,
+            )  # fmt: skip
+        return "REVOKED"
