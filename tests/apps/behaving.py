@@ -15,6 +15,7 @@ from apps.basic import OwnError, note, notes
 
 from umbel import Umbel, current_task
 from umbel.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from umbel.pools.memory import resident_kib
 
 variable: ContextVar[str] = ContextVar("variable", default="unset")
 
@@ -235,6 +236,23 @@ def define_async(app: Umbel) -> None:
                 await asyncio.sleep(3600)
             except asyncio.CancelledError:
                 note(path, "refused")
+
+    crowd: list[asyncio.Event] = []
+
+    @app.task(name="async.crowd")
+    async def join_crowd() -> None:
+        crowd.append(asyncio.Event())
+        await crowd[-1].wait()
+
+    @app.task(name="async.census")
+    async def census() -> list[int]:
+        """How many are in the crowd, and what the process holds (KiB)."""
+        return [len(crowd), resident_kib()]
+
+    @app.task(name="async.dismiss")
+    async def dismiss() -> None:
+        for event in crowd:
+            event.set()
 
     @app.task(name="async.hold")
     async def held(path: str, until: str) -> str:

@@ -309,3 +309,22 @@ def test_processes_of_the_asyncio_pool_share_the_work(start_pool: StartPool, tmp
     until.touch()
     assert [result.get(timeout=PATIENCE) for result in held] == ["done"] * 5
     assert children_of(worker.pid)
+
+
+def test_five_thousand_coroutines_in_one_process(start_pool: StartPool) -> None:
+    app, worker = start_pool("asyncio", "-c", "5001")
+    crowd = app.tasks["async.crowd"]
+    messages = [app.sender.prepare("async.crowd", (), {}, {}, crowd) for _ in range(5_000)]
+    app.client.publish([prepared.message for prepared in messages])
+    census = app.tasks["async.census"]
+
+    def all_there() -> int:
+        count, kib = census.delay().get(timeout=PATIENCE)
+        return int(kib) if count == 5_000 else 0
+
+    kib = wait_until(all_there, 60, "5,000 tasks at a time")
+    assert kib < 150_000
+    app.tasks["async.dismiss"].delay()
+    for prepared in messages:
+        app.AsyncResult(prepared.task_id).get(timeout=PATIENCE)
+    assert worker.stop() == 0, worker.log()

@@ -304,7 +304,7 @@ _TABLE: tuple[Setting, ...] = (
     S("worker_max_message_bytes", "int", NOW, None,
       "Larger messages are dead letters, larger results failures; None: 128 MiB."),
     S("worker_max_tasks_per_child", "int", NOW, None, "Tasks after which a child is replaced."),
-    S("worker_pool", "str", NOW, "prefork", "How tasks run: prefork, asyncio, threads, solo, or `package.module:Class`."),
+    S("worker_pool", "str", NOW, "prefork", "How tasks run: the name of a pool, or `package.module:Class`."),
     S("worker_pool_putlocks", "bool", NONE, True, "Locks around the pool's queue."),
     S("worker_pool_restarts", "bool", LATER, False, "Allow the pool_restart command."),
     S("worker_pool_start_method", "str", NONE, "fork", "How children start (from a fork server here)."),

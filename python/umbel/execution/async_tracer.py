@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from umbel import _current, signals
 from umbel.exceptions import TaskRevokedError
 from umbel.execution.coroutines import CoroutineRun, Revoked
-from umbel.execution.failure import ExceptionInfo
 from umbel.execution.forks import end_fork, fork_count
 from umbel.execution.report import logger
 from umbel.execution.runner import TaskRunner

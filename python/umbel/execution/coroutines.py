@@ -167,8 +167,11 @@ def interrupt_alone() -> bool:
 
     False if none runs here, or if its own code is running at this moment and can be interrupted where it is.
     """
-    loop, run = getattr(_here, "run", None) or (None, None)
-    if loop is None or asyncio.current_task(loop) is not None:
+    here: tuple[asyncio.AbstractEventLoop, CoroutineRun] | None = getattr(_here, "run", None)
+    if here is None:
+        return False
+    loop, run = here
+    if asyncio.current_task(loop) is not None:
         return False
     loop.call_soon_threadsafe(run.interrupt, "soft")
     return True

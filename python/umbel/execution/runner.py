@@ -14,8 +14,8 @@ __all__ = ["TaskRunner"]
 class TaskRunner:
     """Of one task. Hooks that the task does not define are None."""
 
-    __slots__ = ("after_return", "before_start", "call", "coroutine", "ignore_result", "on_failure", "on_retry", "on_success",
-                 "store_errors", "task", "track_started")  # fmt: skip
+    __slots__ = ("after_return", "before_start", "call", "coroutine", "ignore_result", "on_failure", "on_retry",
+                 "on_success", "store_errors", "task", "track_started")  # fmt: skip
 
     def __init__(self, task: Task[..., Any]) -> None:
         self.task = task

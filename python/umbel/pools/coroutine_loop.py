@@ -132,7 +132,7 @@ class CoroutineLoop:
 
     async def _in_thread(self, job: Job) -> None:
         context = contextvars.copy_context()
-        await self._loop.run_in_executor(self._threads, context.run, self._tracer.run, job, self._link)
+        await self._loop.run_in_executor(self._threads, lambda: context.run(self._tracer.run, job, self._link))
 
     async def _see_through(self, job: Job, work: Coroutine[object, object, None]) -> None:
         try:

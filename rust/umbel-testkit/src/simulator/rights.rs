@@ -103,7 +103,9 @@ impl World {
                 (Some(Verdict::Failure), _) if run.cancelled_at.is_some() && !options.acks_on_timeout => {
                     Err("it was cancelled at its limit and should run again".into())
                 }
-                (Some(Verdict::Failure), _) if !options.acks_on_failure && run.cancelled_at.is_none() => Err("it failed and should be dead".into()),
+                (Some(Verdict::Failure), _) if !options.acks_on_failure && run.cancelled_at.is_none() => {
+                    Err("it failed and should be dead".into())
+                }
                 (Some(Verdict::Requeue | Verdict::Reject(_)), _) => Err("it was rejected".into()),
                 (Some(_), _) if settlement.publish.len() != run.follow_ups => {
                     Err("its follow-ups are not with it".into())

@@ -119,13 +119,7 @@ impl Engine {
     }
 
     /// Tells people where a message went, unless it just ended.
-    pub(super) fn announce(
-        &mut self,
-        job: JobId,
-        disposition: &Disposition,
-        why: &str,
-        out: &mut Vec<Output>,
-    ) {
+    pub(super) fn announce(&mut self, job: JobId, disposition: &Disposition, why: &str, out: &mut Vec<Output>) {
         let Some(held) = self.ledger.get(job) else { return };
         let names = || (held.facts.name().to_owned(), held.facts.id().to_owned());
         match disposition {
