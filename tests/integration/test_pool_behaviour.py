@@ -22,9 +22,9 @@ from servers.worker_process import StartWorker, WorkerProcess, children_of, urls
 from umbel import Umbel, states
 from umbel.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 
-POOLS = ("prefork", "asyncio", "threads", "solo")
+POOLS = ("prefork", "asyncio", "gevent", "eventlet", "threads", "solo")
 #: Pools whose children are processes.
-IN_PROCESSES = ("prefork", "asyncio")
+IN_PROCESSES = ("prefork", "asyncio", "gevent", "eventlet")
 #: Pools that run several tasks at a time.
 CONCURRENT = tuple(pool for pool in POOLS if pool != "solo")
 #: Which time limits hold, by pool and kind of task.
@@ -34,8 +34,14 @@ LIMITS = {
     ("asyncio", "async"): ("soft", "hard"),
     # A thread cannot be interrupted: at the hard limit the process is killed, after the time to cancel.
     ("asyncio", "sync"): ("hard",),
+    ("gevent", "sync"): ("soft", "hard"),
+    ("gevent", "async"): ("soft", "hard"),
+    ("eventlet", "sync"): ("soft", "hard"),
+    ("eventlet", "async"): ("soft", "hard"),
 }
 CASES = [(pool, flavour) for pool in POOLS for flavour in behaving.FLAVOURS]
+#: Each pool with the kind of task it is for; asyncio also with plain functions, which take another way there.
+USUAL = [(pool, "async" if pool == "asyncio" else "sync") for pool in POOLS] + [("asyncio", "sync")]
 
 
 def cases(*pools: str) -> pytest.MarkDecorator:
@@ -250,8 +256,7 @@ def test_children_are_replaced_after_their_number_of_tasks(start_pool: StartPool
     assert worker.stop() == 0, worker.log()
 
 
-@pytest.mark.parametrize("pool", POOLS)
-@pytest.mark.parametrize("flavour", behaving.FLAVOURS)
+@pytest.mark.parametrize(("pool", "flavour"), USUAL)
 def test_a_warm_stop_lets_running_tasks_end(
     start_pool: StartPool, tmp_path: Path, path: str, pool: str, flavour: str
 ) -> None:
@@ -269,8 +274,7 @@ def test_a_warm_stop_lets_running_tasks_end(
     assert app.client.queue_length("celery") == 1
 
 
-@pytest.mark.parametrize("pool", POOLS)
-@pytest.mark.parametrize("flavour", behaving.FLAVOURS)
+@pytest.mark.parametrize(("pool", "flavour"), USUAL)
 def test_a_cold_stop_returns_running_tasks(start_pool: StartPool, path: str, pool: str, flavour: str) -> None:
     app, worker = start_pool(pool, "-c", "2")
     running = app.tasks[f"{flavour}.hold"].delay(path, f"{path}-never")

@@ -24,9 +24,11 @@ def split_names(_ctx: click.Context, _param: click.Parameter, value: str | None)
 @click.option("-n", "--hostname", metavar="NAME", help="Node name: w1, w1@%h (%h host, %n its first part, %d domain).")
 @click.option("-c", "--concurrency", type=AT_LEAST_ONE, metavar="N", help="Tasks run at once [usable CPUs].")
 @click.option(
-    "-P", "--pool", metavar="NAME", help="prefork, asyncio, threads, solo, or package.module:Class [prefork]."
+    "-P", "--pool", metavar="NAME", help="How tasks run: prefork, asyncio, gevent, eventlet, threads, solo [prefork]."
 )
-@click.option("--processes", type=AT_LEAST_ONE, metavar="N", help="Processes of an asyncio worker, each with -c [1].")
+@click.option(
+    "--processes", type=AT_LEAST_ONE, metavar="N", help="Processes of asyncio, gevent or eventlet, each with -c [1]."
+)
 @click.option("-Q", "--queues", metavar="NAMES", callback=split_names, help="Queues to consume [all of the app's].")
 @click.option("-X", "--exclude-queues", metavar="NAMES", callback=split_names, help="Queues not to consume.")
 @click.option(

@@ -6,13 +6,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from umbel import _current, signals
-from umbel.exceptions import TaskRevokedError
-from umbel.execution.coroutines import CoroutineRun, Revoked
+from umbel import _current
+from umbel.execution.coroutines import CoroutineRun
 from umbel.execution.forks import end_fork, fork_count
-from umbel.execution.report import logger
 from umbel.execution.runner import TaskRunner
-from umbel.execution.tracer import Tracer, ignores_result
+from umbel.execution.tracer import Tracer
 
 if TYPE_CHECKING:
     from umbel._interfaces import AppInterface
@@ -64,7 +62,6 @@ class AsyncTracer(Tracer):
         try:
             try:
                 self._begin(runner, request, args, kwargs)
-                run.hard_limit = request.time_limit or runner.task.time_limit
                 try:
                     value = await run.drive(runner.coroutine(*args, **kwargs))
                 finally:
@@ -83,21 +80,3 @@ class AsyncTracer(Tracer):
                 )
         finally:
             self._over(runner, request, state, value)
-
-    def _raised(self, runner: TaskRunner, request: Context, error: BaseException) -> str:
-        if isinstance(error, Revoked):
-            return self._revoked(runner, request, error)
-        return super()._raised(runner, request, error)
-
-    def _revoked(self, runner: TaskRunner, request: Context, error: Revoked) -> str:
-        record = expires = None
-        if self._format is not None and (not ignores_result(runner, request) or runner.store_errors):
-            record = self._exception_record(request, "REVOKED", TaskRevokedError(*error.args), None, [])
-            expires = self._format.expires_for("REVOKED")
-        self._report(request, "REVOKED", "ack", record, expires, ())
-        logger.info("Discarding revoked task: %s[%s], cancelled while it ran", request.task, request.id)
-        if signals.task_revoked.receivers:
-            signals.task_revoked.send(
-                sender=runner.task, request=request, terminated=True, signum=None, expired=False,
-            )  # fmt: skip
-        return "REVOKED"

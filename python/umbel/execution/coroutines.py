@@ -8,22 +8,20 @@ A soft time limit is raised where the coroutine waits. What is raised is a `Soft
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Literal
 
-from umbel.exceptions import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
+from umbel.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from umbel.execution.failure import Revoked
 
-__all__ = ["CoroutineRun", "Interruption", "Revoked", "interrupt_alone", "run_alone"]
+__all__ = ["CoroutineRun", "Interruption", "LoneRun", "interrupt_alone", "run_alone"]
 
 Interruption = Literal["soft", "hard", "revoked"]
 
 _here = threading.local()
-
-
-class Revoked(TaskRevokedError):
-    """The task was revoked while its coroutine ran, and ended because of that."""
 
 
 class _SoftLimit(SoftTimeLimitExceeded, asyncio.CancelledError):
@@ -31,29 +29,27 @@ class _SoftLimit(SoftTimeLimitExceeded, asyncio.CancelledError):
 
 
 class CoroutineRun:
-    """One coroutine, driven by the asyncio task that awaits `drive`. All methods belong to the loop's thread.
+    """One coroutine, driven by the asyncio task that awaits `drive`. All methods belong to the loop's thread."""
 
-    Args:
-        hard_limit: Seconds, for `TimeLimitExceeded`.
-    """
+    __slots__ = ("_hard_limit", "_pending", "_task", "_thrown", "_why")
 
-    __slots__ = ("_pending", "_task", "_thrown", "_why", "hard_limit")
-
-    def __init__(self, hard_limit: float | None = None) -> None:
-        self.hard_limit = hard_limit
+    def __init__(self) -> None:
+        self._hard_limit: float | None = None
         self._task: asyncio.Task[Any] | None = None
         self._pending: _SoftLimit | None = None
         self._thrown: _SoftLimit | None = None
         self._why: Interruption | None = None
 
-    def interrupt(self, why: Interruption) -> None:
-        """Raises the soft limit in the coroutine, or cancels it. Nothing happens when it has ended, or never began."""
+    def interrupt(self, why: Interruption, hard_limit: float | None = None) -> None:
+        """Raises the soft limit in the coroutine, or cancels it; `hard_limit` in seconds is for `TimeLimitExceeded`.
+        Nothing happens when it has ended.
+        """
         if why == "soft":
             if self._why is not None:
                 return
             self._pending = _SoftLimit()
         else:
-            self._why = why
+            self._why, self._hard_limit = why, hard_limit
         if self._task is not None:
             self._task.cancel()
 
@@ -76,7 +72,7 @@ class CoroutineRun:
             if error is self._thrown:
                 raise SoftTimeLimitExceeded(*error.args).with_traceback(error.__traceback__) from error.__cause__
             if self._why == "hard":
-                raise TimeLimitExceeded(self.hard_limit).with_traceback(error.__traceback__) from None
+                raise TimeLimitExceeded(self._hard_limit).with_traceback(error.__traceback__) from None
             if self._why == "revoked":
                 raise Revoked("terminated").with_traceback(error.__traceback__) from None
             raise
@@ -141,6 +137,40 @@ def _only_holds(error: BaseException, thrown: BaseException) -> bool:
 # --- pools without a loop
 
 
+class LoneRun:
+    """One coroutine on an event loop of its own. It may be interrupted from another thread, or a signal handler."""
+
+    def __init__(self) -> None:
+        self._run = CoroutineRun()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Runs it in this thread. Raises what `CoroutineRun.drive` raises."""
+        return asyncio.run(self._drive(coroutine))
+
+    def interrupt(self, why: Interruption, hard_limit: float | None = None) -> None:
+        """As `CoroutineRun.interrupt`. Before the loop runs it takes effect as soon as it does."""
+        with self._lock:
+            loop = self._loop
+            if loop is None:
+                self._run.interrupt(why, hard_limit)
+                return
+        # The loop may be over by now.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._run.interrupt, why, hard_limit)
+
+    @property
+    def computes(self) -> bool:
+        """For the thread it runs in: whether its code is running, not waiting."""
+        return self._loop is None or asyncio.current_task(self._loop) is not None
+
+    async def _drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        with self._lock:
+            self._loop = asyncio.get_running_loop()
+        return await self._run.drive(coroutine)
+
+
 def run_alone(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Runs the coroutine on an event loop of its own: in this thread, or beside it if a loop runs here already.
 
@@ -149,17 +179,12 @@ def run_alone(coroutine: Coroutine[Any, Any, Any]) -> Any:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(_alone(coroutine))
+        _here.run = run = LoneRun()
+        try:
+            return run.run(coroutine)
+        finally:
+            _here.run = None
     return _in_a_thread(coroutine)
-
-
-async def _alone(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    run = CoroutineRun()
-    _here.run = (asyncio.get_running_loop(), run)
-    try:
-        return await run.drive(coroutine)
-    finally:
-        _here.run = None
 
 
 def interrupt_alone() -> bool:
@@ -167,13 +192,10 @@ def interrupt_alone() -> bool:
 
     False if none runs here, or if its own code is running at this moment and can be interrupted where it is.
     """
-    here: tuple[asyncio.AbstractEventLoop, CoroutineRun] | None = getattr(_here, "run", None)
-    if here is None:
+    run: LoneRun | None = getattr(_here, "run", None)
+    if run is None or run.computes:
         return False
-    loop, run = here
-    if asyncio.current_task(loop) is not None:
-        return False
-    loop.call_soon_threadsafe(run.interrupt, "soft")
+    run.interrupt("soft")
     return True
 
 

@@ -25,12 +25,13 @@ from umbel.exceptions import (
     Retry,
     SerializerNotInstalled,
     SoftTimeLimitExceeded,
+    TaskRevokedError,
     WorkerShutdown,
     WorkerTerminate,
     safe_repr,
     safe_str,
 )
-from umbel.execution.failure import ExceptionInfo, clear_frames
+from umbel.execution.failure import ExceptionInfo, Revoked, clear_frames
 from umbel.execution.follow_ups import call_errbacks, fail_chain, needs_canvas, prepare_next
 from umbel.execution.forks import end_fork, fork_count
 from umbel.execution.report import log_failure, log_ignored, log_rejected, log_retry, log_success, logger
@@ -133,6 +134,12 @@ class Tracer:
             # Also SystemExit and the like, which receivers of signals may raise: the job must not be left without an
             # outcome, and its thread goes on.
             self._internal_error(runner, request, error)
+
+    def hard_limit(self, job: Job) -> float | None:
+        """Of a job, seconds: what its message asks for, or its task."""
+        task = self._tasks.get(job.task)
+        limits = job.headers.get("timelimit") or (None, None)
+        return limits[0] or (None if task is None else task.time_limit)
 
     # --- 1. read
 
@@ -287,6 +294,8 @@ class Tracer:
             return self._reject(runner, request, error)
         if isinstance(error, Ignore):
             return self._ignore(runner, request)
+        if isinstance(error, Revoked):
+            return self._revoked(runner, request, error)
         return self._fail(runner, request, error)
 
     # --- 3. report
@@ -453,6 +462,18 @@ class Tracer:
             except BaseException:
                 logger.exception("The failure of task %s cannot be written", request.id)
         self._report(request, "FAILURE", "reject", record, expires, (), safe_repr(error), kind="internal-error")
+
+    def _revoked(self, runner: TaskRunner, request: Context, error: Revoked) -> str:
+        record = expires = None
+        if self._format is not None and not ignores_result(runner, request):
+            record = self._exception_record(request, "REVOKED", TaskRevokedError(*error.args), None, [])
+            expires = self._format.expires_for("REVOKED")
+        self._report(request, "REVOKED", "ack", record, expires, ())
+        logger.info("Discarding revoked task: %s[%s], which ran", request.task, request.id)
+        if signals.task_revoked.receivers:
+            task, context = runner.task, request
+            signals.task_revoked.send(sender=task, request=context, terminated=True, signum=None, expired=False)
+        return "REVOKED"
 
     @staticmethod
     def _call_hook(name: str, hook: Any, request: Context, *args: Any) -> None:

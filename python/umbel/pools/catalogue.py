@@ -15,6 +15,8 @@ from umbel.pools.base import Pool
 POOLS = {
     "prefork": "umbel.pools.prefork:PreforkPool",
     "asyncio": "umbel.pools.asyncio:AsyncioPool",
+    "gevent": "umbel.pools.gevent:GeventPool",
+    "eventlet": "umbel.pools.eventlet:EventletPool",
     "threads": "umbel.pools.threads:ThreadsPool",
     "solo": "umbel.pools.solo:SoloPool",
 }

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from umbel.execution.async_tracer import AsyncTracer
-from umbel.execution.coroutines import CoroutineRun
+from umbel.execution.coroutines import CoroutineRun, Interruption
 from umbel.pools.child import LEAVE, Retirement
 from umbel.pools.surroundings import Surroundings
 
@@ -86,8 +86,8 @@ class CoroutineLoop:
         self._link = link
         self._slots = slots
         self._retirement = retirement
-        #: By the numbers of their jobs; None runs in a thread.
-        self._running: dict[int, CoroutineRun | None] = {}
+        #: By the numbers of their jobs; without a run it is in a thread.
+        self._running: dict[int, tuple[Job, CoroutineRun | None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(min(slots, MOST_THREADS), "umbel-task")
         self._look_planned = False
@@ -111,11 +111,16 @@ class CoroutineLoop:
         for job in self._link.take(self._retirement.room(room)):
             self._start(job)
         for number, why in self._link.interruptions():
-            run = self._running.get(number)
-            if run is not None:
-                run.interrupt(why)
+            self._interrupt(number, why)
         if self._link.is_ending and not self._running and not self._over.done():
             self._over.set_result(None)
+
+    def _interrupt(self, number: int, why: Interruption) -> None:
+        running = self._running.get(number)
+        if running is None or running[1] is None:
+            return
+        job, run = running
+        run.interrupt(why, self._tracer.hard_limit(job) if why == "hard" else None)
 
     def _start(self, job: Job) -> None:
         self._retirement.begins()
@@ -125,7 +130,7 @@ class CoroutineLoop:
         else:
             run = None
             work = self._in_thread(job)
-        self._running[job.number] = run
+        self._running[job.number] = job, run
         task = self._loop.create_task(self._see_through(job, work), name=f"{job.task}[{job.id}]")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

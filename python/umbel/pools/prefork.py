@@ -171,11 +171,11 @@ class PreforkPool(Pool):
             self._supervisor.child_exited(number, pid, status)
 
     def _spawn_interpreter(self, number: int, theirs: socket.socket) -> None:
-        from umbel.pools.spawned import spawn_arguments
+        from umbel.pools.spawned import spawn_setup
 
-        command = spawn_arguments(self._source.path or "", number, theirs.fileno(), self._lifeline_read, self._options)
+        setup = spawn_setup(self._source.path or "", number, theirs.fileno(), self._lifeline_read, self._options)
         process = subprocess.Popen(
-            [*interpreter(), *command],
+            [*interpreter(), *self._program("umbel.pools.spawned", setup)],
             pass_fds=(theirs.fileno(), self._lifeline_read),
             cwd=self._source.directory,
         )
@@ -183,6 +183,10 @@ class PreforkPool(Pool):
         # Reaped by pid; the object must not do it when it is collected.
         process.returncode = 0
         self._announce(number, process.pid)
+
+    def _program(self, module: str, *arguments: str) -> list[str]:
+        """Arguments of an interpreter that runs `main` of a module."""
+        return ["-m", module, *arguments]
 
     # --- the zygote ----------------------------------------------------------------------------------------------
 
@@ -192,7 +196,7 @@ class PreforkPool(Pool):
             if self._source.path is None:
                 self._zygote_pid = self._fork_zygote(ours, theirs)
             else:
-                command = ["-m", "umbel.pools.zygote", str(theirs.fileno()), str(self._lifeline_read)]
+                command = self._program("umbel.pools.zygote", str(theirs.fileno()), str(self._lifeline_read))
                 process = subprocess.Popen([*interpreter(), *command], pass_fds=(theirs.fileno(), self._lifeline_read))
                 self._zygote_pid = process.pid
                 process.returncode = 0

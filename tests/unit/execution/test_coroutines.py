@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from umbel.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
-from umbel.execution.coroutines import CoroutineRun, Interruption, Revoked, interrupt_alone, run_alone
+from umbel.execution.coroutines import CoroutineRun, Interruption, interrupt_alone, run_alone
+from umbel.execution.failure import Revoked
 
 Body = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -20,12 +21,12 @@ def interrupted(body: Body, *reasons: Interruption, hard_limit: float | None = N
     """What `drive` returns or raises when its coroutine is interrupted wherever it waits for ever."""
 
     async def main() -> Any:
-        run = CoroutineRun(hard_limit)
+        run = CoroutineRun()
         driven = asyncio.get_running_loop().create_task(run.drive(body()))
         for why in reasons:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            run.interrupt(why)
+            run.interrupt(why, hard_limit)
         return await driven
 
     return asyncio.run(main())

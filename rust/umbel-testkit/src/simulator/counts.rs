@@ -13,6 +13,7 @@ pub enum Happening {
     KilledByEngine,
     /// A child asked to be replaced.
     ChildRetired,
+    /// A child ended a job that was cancelled at its hard limit.
     JobCancelled,
     /// A child could not be started.
     SpawnFailed,
@@ -60,7 +61,7 @@ pub enum Happening {
 
 impl Happening {
     /// All there are.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::WorkerKilled,
         Self::ChildKilled,
         Self::ChildCrashed,
