@@ -117,10 +117,10 @@ class CoroutineLoop:
 
     def _interrupt(self, number: int, why: Interruption) -> None:
         running = self._running.get(number)
-        if running is None or running[1] is None:
-            return
-        job, run = running
-        run.interrupt(why, self._tracer.hard_limit(job) if why == "hard" else None)
+        if running is not None:
+            job, run = running
+            if run is not None:
+                run.interrupt(why, self._tracer.hard_limit(job) if why == "hard" else None)
 
     def _start(self, job: Job) -> None:
         self._retirement.begins()
