@@ -354,6 +354,9 @@ class ChildLink:
     def retire(self) -> None:
         """Asks for no more jobs: those not started go back to the main process; `next` then returns None."""
 
+    def ask_for_relief(self) -> None:
+        """Asks for a replacement, and takes jobs until that is there and the main process says stop."""
+
     def soft_limit_job(self) -> str | None:
         """Called by the SIGUSR1 handler: the id of the running job whose soft limit passed, once; else None."""
 

@@ -256,6 +256,41 @@ def test_children_are_replaced_after_their_number_of_tasks(start_pool: StartPool
     assert worker.stop() == 0, worker.log()
 
 
+def test_a_process_that_has_grown_works_until_its_replacement_is_there(
+    start_pool: StartPool, tmp_path: Path, path: str
+) -> None:
+    app, worker = start_pool("asyncio", "-c", "2", "--max-memory-per-child", "1")
+    until = tmp_path / "until"
+    held = app.tasks["async.hold"].delay(path, str(until))
+    first = int(noted(path)[0].split()[1])
+    pids = {app.tasks["async.pid"].delay().get(timeout=PATIENCE) for _ in range(5)}
+    assert pids - {first}, "another has taken over"
+    until.touch()
+    assert held.get(timeout=PATIENCE) == "done"
+    assert len(notes(path)) == 1
+    worker.wait_for(r"Child is replaced: it holds \d+ KiB, the limit is 1 KiB")
+    assert worker.stop() == 0, worker.log()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "asyncio"])
+def test_a_pool_grows_with_what_waits_and_shrinks_again(
+    start_pool: StartPool, tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch, pool: str
+) -> None:
+    monkeypatch.setenv("AUTOSCALE_KEEPALIVE", "0.5")
+    app, worker = start_pool(pool, "--autoscale", "3,1", *(("-c", "1") if pool == "asyncio" else ()))
+    assert len(worker.task_children(1)) == 1
+    until = tmp_path / "until"
+    flavour = "async" if pool == "asyncio" else "sync"
+    held = [app.tasks[f"{flavour}.hold"].delay(path, str(until)) for _ in range(4)]
+    assert len({line.split()[1] for line in noted(path, 3)}) == 3
+    worker.wait_for(r"Scaling up \d processes\.")
+    until.touch()
+    assert [result.get(timeout=PATIENCE) for result in held] == ["done"] * 4
+    worker.wait_for(r"Scaling down \d processes\.")
+    wait_until(lambda: len(worker.task_children()) == 1, PATIENCE, "one child")
+    assert worker.stop() == 0, worker.log()
+
+
 @pytest.mark.parametrize(("pool", "flavour"), USUAL)
 def test_a_warm_stop_lets_running_tasks_end(
     start_pool: StartPool, tmp_path: Path, path: str, pool: str, flavour: str

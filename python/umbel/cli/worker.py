@@ -29,6 +29,7 @@ def split_names(_ctx: click.Context, _param: click.Parameter, value: str | None)
 @click.option(
     "--processes", type=AT_LEAST_ONE, metavar="N", help="Processes of asyncio, gevent or eventlet, each with -c [1]."
 )
+@click.option("--autoscale", metavar="MAX,MIN", help="Processes at most and at least; between them as work waits.")
 @click.option("-Q", "--queues", metavar="NAMES", callback=split_names, help="Queues to consume [all of the app's].")
 @click.option("-X", "--exclude-queues", metavar="NAMES", callback=split_names, help="Queues not to consume.")
 @click.option(
@@ -77,6 +78,7 @@ def worker(
     concurrency: int | None,
     pool: str | None,
     processes: int | None,
+    autoscale: str | None,
     queues: tuple[str, ...],
     exclude_queues: tuple[str, ...],
     loglevel: str,
@@ -104,6 +106,7 @@ def worker(
     umbel -A proj worker -Q celery,mail -P threads -c 50
     """
     from umbel.worker import Worker, WorkerOptions
+    from umbel.worker.autoscale import read_bounds
 
     if time_limit is not None and soft_time_limit is not None and soft_time_limit >= time_limit:
         raise click.UsageError("--soft-time-limit must be shorter than --time-limit, or it never comes")
@@ -114,6 +117,7 @@ def worker(
         concurrency=concurrency,
         pool=pool,
         processes=processes,
+        autoscale=None if autoscale is None else read_bounds(autoscale),
         loglevel=_level(loglevel),
         logfile=logfile,
         pidfile=pidfile,

@@ -277,7 +277,7 @@ _TABLE: tuple[Setting, ...] = (
     S("task_allow_error_cb_on_chord_header", "bool", LATER, False, "Chord errbacks are linked to the header as well."),
     # worker
     S("worker_agent", "str", NONE, None, "Actor framework of old."),
-    S("worker_autoscaler", "str", LATER, "umbel.worker.autoscale:Autoscaler", "Class that scales the pool.",
+    S("worker_autoscaler", "str", NOW, "umbel.worker.autoscale:Autoscaler", "Class that scales the pool.",
       celery="celery.worker.autoscale:Autoscaler"),
     S("worker_cancel_long_running_tasks_on_connection_loss", "bool", LATER, False,
       "Give up running tasks when the broker is lost."),

@@ -27,8 +27,8 @@ class Tracer(Protocol):
 
 
 class Retirement:
-    """Has a child replaced at its limits. The replacement is asked for before the last task runs, or before a process
-    that has grown ends.
+    """Has a child replaced at its limits. The replacement is asked for before the last task runs; a process that has
+    grown works on until its replacement is there.
 
     Args:
         max_tasks: Tasks to be run; more are not begun.
@@ -56,19 +56,17 @@ class Retirement:
     def begins(self) -> None:
         """A task is about to begin."""
         self._begun += 1
-        if self._max_tasks is not None and self._begun >= self._max_tasks:
-            self._retire(f"it runs its task number {self._begun}, the last")
+        if self._max_tasks is not None and self._begun == self._max_tasks:
+            self._retired = True
+            logger.info("Child is replaced: it runs its task number %d, the last", self._begun)
+            self._link.retire()
 
     def ended(self) -> None:
         """A task has ended."""
         if self._max_memory is not None and not self._retired and (held := self._memory()) > self._max_memory:
-            self._retire(f"it holds {held} KiB, the limit is {self._max_memory} KiB")
-
-    def _retire(self, why: str) -> None:
-        if not self._retired:
             self._retired = True
-            logger.info("Child is replaced: %s", why)
-            self._link.retire()
+            logger.info("Child is replaced: it holds %d KiB, the limit is %d KiB", held, self._max_memory)
+            self._link.ask_for_relief()
 
 
 class JobLoop:

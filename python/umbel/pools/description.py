@@ -35,6 +35,7 @@ SETTINGS = (
     "task_default_queue",
     "task_max_deliveries",
     "timezone",
+    "worker_autoscaler",
     "worker_concurrency",
     "worker_hijack_root_logger",
     "worker_lease",

@@ -17,7 +17,7 @@ from umbel.worker.paths import expand_path, node_name
 @dataclass(frozen=True)
 class WorkerOptions:
     """Times are seconds, memory is KiB. `concurrency` is how many tasks run at once; in pools whose processes run many
-    each, that is for one of `processes`.
+    each, that is for one of `processes`. `autoscale` is the most and the least number of processes.
     """
 
     hostname: str | None = None
@@ -26,6 +26,7 @@ class WorkerOptions:
     concurrency: int | None = None
     pool: str | None = None
     processes: int | None = None
+    autoscale: tuple[int, int] | None = None
     loglevel: int = logging.WARNING
     logfile: str | None = None
     pidfile: str | None = None

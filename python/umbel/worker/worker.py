@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +21,7 @@ from umbel.pools.app_finder import AppNotFoundError, add_working_directory
 from umbel.pools.base import AppSource, LogOptions, MainThreadPool, Pool, PoolOptions
 from umbel.pools.catalogue import pool_class
 from umbel.pools.description import AppDescription
+from umbel.worker.autoscale import Autoscaler, make_autoscaler
 from umbel.worker.banner import banner_lines, describe_url, show_banner
 from umbel.worker.options import WorkerOptions, engine_options
 from umbel.worker.paths import expand_path
@@ -114,7 +116,13 @@ class Worker:
     def _work(self, pool: Pool, description: AppDescription, signals: bool) -> int:
         settings = description.settings
         log = self._set_up_logging(settings, signals)
+        autoscaler = self._make_autoscaler(settings, pool)
+        pool_options = self._pool_options(settings, log, pool)
         concurrency = self.options.slots(settings, pool.name, pool.default_concurrency)
+        if autoscaler is not None and pool.concurrent_children:
+            pool_options = replace(pool_options, processes=autoscaler.min_concurrency)
+        elif autoscaler is not None:
+            concurrency = autoscaler.min_concurrency
         if signals:
             refuse_root_with_pickle(description.accept)
         self._prepare_broker(description)
@@ -132,8 +140,9 @@ class Worker:
             settings["worker_shutdown_timeout"],
             RetryLimits.from_settings(settings),
             lambda: self._on_ready(description),
+            autoscaler,
         )
-        pool.attach(supervisor, self._pool_options(settings, log, pool), concurrency)
+        pool.attach(supervisor, pool_options, concurrency)
         if not self.options.quiet:
             self._show(description, pool, concurrency)
         if signals:
@@ -188,6 +197,13 @@ class Worker:
             processes=options.processes or settings["worker_processes"] or 1,
             log=log,
         )
+
+    def _make_autoscaler(self, settings: dict[str, Any], pool: Pool) -> Autoscaler | None:
+        if self.options.autoscale is None:
+            return None
+        if not pool.processes:
+            raise ImproperlyConfigured(f"The {pool.name} pool has no processes that --autoscale could start or end")
+        return make_autoscaler(settings["worker_autoscaler"], *self.options.autoscale)
 
     def _prepare_broker(self, description: AppDescription) -> None:
         """Purges, if that was asked for."""

@@ -146,6 +146,12 @@ impl ChildLink {
         Ok(())
     }
 
+    /// Asks for a replacement, and takes jobs until that is there.
+    fn ask_for_relief(&self) -> PyResult<()> {
+        self.link.get()?.ask_for_relief();
+        Ok(())
+    }
+
     /// Called by the SIGUSR1 handler: the id of the running job whose soft limit passed, once; else None.
     fn soft_limit_job(&self, py: Python<'_>) -> PyResult<Option<String>> {
         let link = self.link.get()?;

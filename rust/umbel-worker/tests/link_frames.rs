@@ -139,6 +139,7 @@ fn to_main() -> impl Strategy<Value = ToMain> {
         vec(outcome(), 0..3).prop_map(ToMain::Finished),
         ids().prop_map(ToMain::Returned),
         Just(ToMain::Retiring),
+        Just(ToMain::WantsRelief),
     ]
 }
 

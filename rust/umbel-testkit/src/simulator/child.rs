@@ -52,6 +52,8 @@ pub(super) struct Child {
     /// Does not end when told to.
     is_stuck: bool,
     retires_after: Option<u32>,
+    /// Asks to be replaced after so many jobs and works on.
+    wants_relief_after: Option<u32>,
     finished: u32,
     last_sent: i64,
     last_received: i64,
@@ -72,6 +74,7 @@ impl Child {
             is_deaf: may_misbehave && rng.u32(..10) == 0,
             is_stuck: may_misbehave && rng.u32(..20) == 0,
             retires_after: (rng.u32(..4) == 0).then(|| rng.u32(1..6)),
+            wants_relief_after: (rng.u32(..6) == 0).then(|| rng.u32(1..4)),
             finished: 0,
             last_sent: 0,
             last_received: 0,
@@ -210,7 +213,7 @@ impl World {
     /// Coroutines can be cancelled, threads cannot: half the jobs are of either kind.
     fn cancel(&mut self, worker: usize, child: ChildId, job: JobId) {
         let Some(run) = self.run_of(worker, job).filter(|&run| !self.runs[run].is_over) else { return };
-        if job.0 % 2 == 0 {
+        if job.0.is_multiple_of(2) {
             self.count(Happening::JobCancelled);
             self.end_run(worker, child, run, Verdict::Failure);
         }
@@ -255,7 +258,12 @@ impl World {
         model.running.retain(|&running| running != run);
         model.finished += 1;
         let retires = model.retires_after == Some(model.finished);
+        let wants_relief = model.wants_relief_after == Some(model.finished);
         self.tell(worker, child, Input::Finished { child, outcome }, Told::Finished(run));
+        if wants_relief {
+            self.count(Happening::ChildWantedRelief);
+            self.tell(worker, child, Input::WantsRelief { child }, Told::Nothing);
+        }
         if retires {
             self.count(Happening::ChildRetired);
             self.give_back(worker, child, |_| true);

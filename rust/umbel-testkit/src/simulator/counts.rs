@@ -13,6 +13,8 @@ pub enum Happening {
     KilledByEngine,
     /// A child asked to be replaced.
     ChildRetired,
+    /// A child asked to be replaced, and worked on until it was.
+    ChildWantedRelief,
     /// A child ended a job that was cancelled at its hard limit.
     JobCancelled,
     /// A child could not be started.
@@ -61,12 +63,13 @@ pub enum Happening {
 
 impl Happening {
     /// All there are.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::WorkerKilled,
         Self::ChildKilled,
         Self::ChildCrashed,
         Self::KilledByEngine,
         Self::ChildRetired,
+        Self::ChildWantedRelief,
         Self::JobCancelled,
         Self::SpawnFailed,
         Self::WordsLost,
@@ -99,6 +102,7 @@ impl Happening {
             Self::ChildCrashed => "children that died of a task",
             Self::KilledByEngine => "children killed by their engine",
             Self::ChildRetired => "children that retired",
+            Self::ChildWantedRelief => "children that asked for relief",
             Self::JobCancelled => "jobs cancelled at their hard limit",
             Self::SpawnFailed => "children that could not be started",
             Self::WordsLost => "last words of children lost",

@@ -133,6 +133,7 @@ fn frames() -> Seeds {
         ToMain::Finished(outcomes),
         ToMain::Returned(vec![JobId(4)]),
         ToMain::Retiring,
+        ToMain::WantsRelief,
     ];
     let mut seeds = Seeds::new();
     for (count, _) in to_child.iter().enumerate() {

@@ -162,6 +162,7 @@ impl Engine {
             Input::Finished { child, outcome } => self.finished(child, outcome, now, out),
             Input::Returned { child, jobs } => self.returned(child, &jobs, out),
             Input::Retiring { child } => self.retire(child, now, out),
+            Input::WantsRelief { child } => self.pool.want_relief(child),
             Input::ChildGone { child, how } => self.child_gone(child, &how, now, out),
             Input::Disconnected => self.disconnected(),
             Input::Reconnected { lost } => self.reconnected(&lost, now, out),
@@ -224,6 +225,8 @@ impl Engine {
             self.send_away(child, now, out);
         } else if is_surplus {
             self.stop_child(child, now, out);
+        } else if let Some(relieved) = self.pool.to_be_relieved() {
+            self.retire(relieved, now, out);
         }
     }
 
@@ -265,6 +268,7 @@ impl Engine {
             held: self.ledger.claimed(),
             waiting: self.waiting.len(),
             timed: self.timer.len(),
+            more: self.fetcher.may_have_more(),
             queued: self.queued,
             running,
             unconfirmed: self.ledger.unconfirmed(),

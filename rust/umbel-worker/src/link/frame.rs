@@ -35,6 +35,7 @@ pub(super) const PROGRESS: u8 = 18;
 pub(super) const FINISHED: u8 = 19;
 pub(super) const RETURNED: u8 = 20;
 pub(super) const RETIRING: u8 = 21;
+pub(super) const WANTS_RELIEF: u8 = 22;
 
 /// What the main process tells a child.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,6 +77,8 @@ pub enum ToMain {
     Returned(Vec<JobId>),
     /// It wants no more jobs.
     Retiring,
+    /// It wants to be replaced, and goes on until its replacement is there.
+    WantsRelief,
 }
 
 /// Starts a frame of `kind` in `out`; [`close`] ends it.
@@ -208,6 +211,7 @@ impl ToMain {
             }
             Self::Returned(jobs) => put_ids(out, RETURNED, jobs),
             Self::Retiring => put_ids(out, RETIRING, &[]),
+            Self::WantsRelief => put_ids(out, WANTS_RELIEF, &[]),
         }
     }
 
@@ -237,6 +241,7 @@ impl ToMain {
             }
             RETURNED => Ok(Self::Returned(Fields::new(payload, "returned").job_ids()?)),
             RETIRING => Fields::new(payload, "retiring").finish().map(|()| Self::Retiring),
+            WANTS_RELIEF => Fields::new(payload, "relief").finish().map(|()| Self::WantsRelief),
             other => Err(unknown(other)),
         }
     }

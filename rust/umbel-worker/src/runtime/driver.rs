@@ -132,6 +132,7 @@ impl Driver {
             }
             ToMain::Returned(jobs) => self.input(Input::Returned { child, jobs }),
             ToMain::Retiring => self.input(Input::Retiring { child }),
+            ToMain::WantsRelief => self.input(Input::WantsRelief { child }),
         }
     }
 

@@ -177,6 +177,18 @@ impl ChildLink {
         self.shared.write_out(state);
     }
 
+    /// Asks for a replacement, and works on until that is there.
+    pub fn ask_for_relief(&self) {
+        let mut state = self.shared.lock();
+        if state.retiring || state.stopped {
+            return;
+        }
+        state.seal();
+        frame::put_ids(&mut state.out, frame::WANTS_RELIEF, &[]);
+        state.since_now();
+        self.shared.arm(&mut state);
+    }
+
     /// The running job whose soft limit has passed, once; for the SIGUSR1 handler. A job that has ended since is not
     /// returned, so the exception never hits the next one.
     pub fn soft_limit_job(&self) -> Option<Job> {
