@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -105,6 +105,50 @@ class ResultAccess(Protocol):
         """`wait` for the running event loop."""
         ...
 
+    def read_many(self, task_ids: Sequence[str]) -> list[dict[str, Any] | None]:
+        """The records, decoded, in that order; None where there is none."""
+        ...
+
+    def iter_ready(
+        self,
+        task_ids: Iterable[str],
+        timeout: float | None = None,
+        on_message: Callable[[dict[str, Any]], Any] | None = None,
+        interval: float = 0.5,
+        on_interval: Callable[[], Any] | None = None,
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Id and record of each, as they come to be in a ready state. Raises TimeoutError."""
+        ...
+
+    def iter_ready_async(
+        self,
+        task_ids: Sequence[str],
+        timeout: float | None = None,
+        on_message: Callable[[dict[str, Any]], Any] | None = None,
+    ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        """`iter_ready` for the running event loop."""
+        ...
+
+    def add_pending_results(self, results: Iterable[Any]) -> None:
+        """Tells result objects once their tasks have finished."""
+        ...
+
+    def remove_pending_result(self, result: Any) -> None:
+        """Takes a result object from those that are told."""
+        ...
+
+    def save_group(self, group_id: str, group: Any) -> None:
+        """Keeps the tuple of a group under its id."""
+        ...
+
+    def read_group(self, group_id: str) -> Any:
+        """The tuple of a saved group; None if there is none."""
+        ...
+
+    def forget_group(self, group_id: str) -> None:
+        """Deletes a saved group."""
+        ...
+
     def store(
         self,
         task_id: str,
@@ -173,6 +217,11 @@ class AppInterface(Protocol):
     @property
     def client(self) -> Client:
         """The core's connection."""
+        ...
+
+    @property
+    def control(self) -> Any:
+        """Its way to the workers."""
         ...
 
     @property

@@ -20,7 +20,7 @@ from servers.stack import PATIENCE
 from servers.worker_process import StartWorker, WorkerProcess, children_of, urls, wait_until
 
 from umbel import Umbel, states
-from umbel.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from umbel.exceptions import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
 
 POOLS = ("prefork", "asyncio", "gevent", "eventlet", "threads", "solo")
 #: Pools whose children are processes.
@@ -367,3 +367,22 @@ def test_five_thousand_coroutines_in_one_process(start_pool: StartPool) -> None:
     for prepared in messages:
         app.AsyncResult(prepared.task_id).get(timeout=PATIENCE)
     assert worker.stop() == 0, worker.log()
+
+
+@cases("asyncio", "gevent")
+def test_a_task_that_runs_beside_others_is_revoked_alone(
+    worker: Running, flavour: str, path: str, tmp_path: Path
+) -> None:
+    if (worker.pool, flavour) == ("asyncio", "sync"):
+        return
+    until = tmp_path / "until"
+    beside = worker[f"{flavour}.hold"].delay(path, str(until))
+    revoked = worker[f"{flavour}.hold"].delay(path, f"{path}-never")
+    noted(path, 2)
+    revoked.revoke(terminate=True)
+    with pytest.raises(TaskRevokedError, match="terminated"):
+        revoked.get(timeout=PATIENCE)
+    assert revoked.state == states.REVOKED
+    until.touch()
+    assert beside.get(timeout=PATIENCE) == "done"
+    assert len(notes(path)) == 2

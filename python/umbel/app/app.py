@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
+from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
@@ -23,7 +24,7 @@ from umbel.app.sending import Sender
 from umbel.config import Settings, import_by_name
 from umbel.exceptions import AlwaysEagerIgnored, ImproperlyConfigured, from_native
 from umbel.execution.eager import run_eagerly
-from umbel.result import AsyncResult
+from umbel.result import AsyncResult, GroupResult, ResultSet
 from umbel.result.store import ResultStore
 from umbel.signals import Signal, import_modules
 from umbel.task import Context, Task
@@ -31,6 +32,7 @@ from umbel.task import Context, Task
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
+    from umbel.app.control import Control
     from umbel.routing import Queues
     from umbel.task import CallOptions
 
@@ -312,6 +314,13 @@ class Umbel:
 
     _client_key: tuple[Any, ...] = ()
 
+    @cached_property
+    def control(self) -> Control:
+        """Speaks to the workers: revokes tasks, changes limits, asks who is there."""
+        from umbel.app.control import Control
+
+        return Control(self)
+
     @property
     def results(self) -> ResultStore:
         """The result store."""
@@ -322,9 +331,24 @@ class Umbel:
                 self._results = ResultStore(self)
         return self._results
 
+    @property
+    def backend(self) -> ResultStore:
+        """`results`, under Celery's name."""
+        return self.results
+
     def AsyncResult(self, id: str, **kwargs: Any) -> AsyncResult[Any]:
         """The result of the task with that id."""
         return AsyncResult(id, app=self, **kwargs)
+
+    @property
+    def GroupResult(self) -> type[GroupResult[Any]]:
+        """The class of this application's group results: `app.GroupResult.restore(id)`."""
+        return type("GroupResult", (GroupResult,), {"_app": self, "__module__": GroupResult.__module__})
+
+    @property
+    def ResultSet(self) -> type[ResultSet[Any]]:
+        """The class of this application's result sets."""
+        return type("ResultSet", (ResultSet,), {"_app": self, "__module__": ResultSet.__module__})
 
     def run_eagerly(self, task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         """Runs a task in place; returns an EagerResult."""
@@ -394,6 +418,8 @@ class Umbel:
         """Disconnects. The application connects anew when it is used again."""
         with self._lock:
             client, self._client = self._client, None
+        if self._results is not None:
+            self._results.close()
         if client is not None:
             client.close()
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from umbel.result.async_result import AsyncResult, allow_join_result, denied_join_result
+from umbel.result.async_result import AsyncResult, ResultBase
 from umbel.result.eager import EagerResult
 from umbel.result.group_result import GroupResult, ResultSet, result_from_tuple
+from umbel.result.waiting import allow_join_result, assert_will_not_block, denied_join_result
 
 __all__ = [
     "AsyncResult",
     "EagerResult",
     "GroupResult",
+    "ResultBase",
     "ResultSet",
     "allow_join_result",
+    "assert_will_not_block",
     "denied_join_result",
     "result_from_tuple",
 ]

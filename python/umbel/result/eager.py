@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, TypeVar, cast
 
-from umbel.result.async_result import AsyncResult, check_may_wait
-from umbel.states import PROPAGATE_STATES, REVOKED, SUCCESS
+from umbel.result.async_result import AsyncResult
+from umbel.result.waiting import assert_will_not_block
+from umbel.states import REVOKED
 
 __all__ = ["EagerResult"]
 
@@ -16,15 +17,20 @@ R = TypeVar("R", covariant=True)
 class EagerResult(AsyncResult[R]):
     """Known from the start; nothing is read from a store."""
 
-    __slots__ = ("_result", "_state", "_traceback")
+    __slots__ = ()
 
     def __init__(
         self, id: str, ret_value: Any, state: str, traceback: str | None = None, name: str | None = None
     ) -> None:
         super().__init__(id, app=cast(Any, _NoApp), task_name=name)
-        self._result = ret_value
-        self._state = state
-        self._traceback = traceback
+        self._cache = {
+            "task_id": id,
+            "result": ret_value,
+            "status": state,
+            "traceback": traceback,
+            "name": name,
+            "children": None,
+        }
 
     def get(
         self,
@@ -40,8 +46,8 @@ class EagerResult(AsyncResult[R]):
     ) -> R:
         """What the task returned; raises what it raised if `propagate`."""
         if disable_sync_subtasks:
-            check_may_wait()
-        return self._outcome_now(propagate)
+            assert_will_not_block()
+        return cast(R, self.maybe_throw(propagate, callback))
 
     wait = get
 
@@ -53,25 +59,22 @@ class EagerResult(AsyncResult[R]):
         on_message: Callable[[dict[str, Any]], Any] | None = None,
     ) -> R:
         """`get` for coroutines."""
-        return self._outcome_now(propagate)
+        return cast(R, self.maybe_throw(propagate, callback))
 
     def __await__(self) -> Generator[Any, None, R]:
         return self.aget().__await__()
 
-    def _outcome_now(self, propagate: bool) -> R:
-        if self._state == SUCCESS or not (propagate and self._state in PROPAGATE_STATES):
-            return cast(R, self._result)
-        raise self._result if isinstance(self._result, BaseException) else Exception(self._result)
+    def throw(self, error: Any, traceback: str | None = None) -> None:
+        """Raises `error`."""
+        raise error if isinstance(error, BaseException) else Exception(error)
 
-    def _meta(self) -> dict[str, Any]:
-        return {
-            "task_id": self.id,
-            "result": self._result,
-            "status": self._state,
-            "traceback": self._traceback,
-            "name": self._name,
-            "children": None,
-        }
+    def _iter_unread(self) -> Iterator[AsyncResult[Any]]:
+        return iter(())
+
+    @property
+    def supports_native_join(self) -> bool:
+        """There is nothing to wait for."""
+        return False
 
     def ready(self) -> bool:
         """Always."""
@@ -86,16 +89,18 @@ class EagerResult(AsyncResult[R]):
 
     def revoke(self, *args: Any, **kwargs: Any) -> None:
         """Too late: it only changes the state shown."""
-        self._state = REVOKED
+        self._meta()["status"] = REVOKED
 
     def __repr__(self) -> str:
         return f"<EagerResult: {self.id}>"
 
     def __copy__(self) -> EagerResult[R]:
-        return EagerResult(self.id, self._result, self._state, self._traceback, self._name)
+        make, arguments = self.__reduce__()
+        return cast("EagerResult[R]", make(*arguments))
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return EagerResult, (self.id, self._result, self._state, self._traceback, self._name)
+        meta = self._meta()
+        return EagerResult, (self.id, meta["result"], meta["status"], meta["traceback"], self._name)
 
 
 class _NoApp:

@@ -9,7 +9,7 @@ from typing import Any
 
 from umbel.exceptions import SecurityError, UnpickleableExceptionWrapper, safe_repr, wire_class, wire_module
 
-__all__ = ["portable", "rebuild", "restore_wrapped", "to_fields"]
+__all__ = ["RemoteTraceback", "portable", "rebuild", "restore_wrapped", "to_fields", "with_remote_traceback"]
 
 _ROOTS = (Exception, BaseException, object)
 
@@ -113,3 +113,27 @@ def restore_wrapped(error: BaseException) -> BaseException:
     arguments = error.exc_args if isinstance(error.exc_args, (list, tuple)) else (error.exc_args,)
     restored: BaseException = cls(*arguments)
     return restored
+
+
+class RemoteTraceback(Exception):
+    """The traceback an exception had in the worker, as the cause of what is raised in the client."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+def with_remote_traceback(error: BaseException, text: str) -> BaseException:
+    """The exception with the traceback it had in the worker: rebuilt from its text where tblib is installed, else told
+    by its cause."""
+    try:
+        from tblib import Traceback, TracebackParseError
+    except ImportError:
+        if error.__cause__ is None:
+            error.__cause__ = RemoteTraceback(text)
+        return error
+    try:
+        return error.with_traceback(Traceback.from_string(text).as_traceback())
+    except TracebackParseError:
+        # Of another tool, or cut.
+        error.__cause__ = error.__cause__ or RemoteTraceback(text)
+        return error

@@ -116,6 +116,17 @@ class RecordFormat:
             )
         return data
 
+    def write_group(self, group: Any) -> bytes:
+        """Bytes of a saved group's record; `group` is its tuple. Raises EncodeError."""
+        return self._finish({"result": group})
+
+    def read_group(self, data: bytes) -> Any:
+        """The tuple in a saved group's record. Raises as `read`."""
+        saved = self._load(data)
+        if not isinstance(saved, dict) or "result" not in saved:
+            raise DecodeError(f"Not a saved group: {data[:80]!r}")
+        return saved["result"]
+
     def exception_value(self, error: BaseException) -> Any:
         """What a record carries for an exception."""
         error = portable(error)
@@ -127,17 +138,19 @@ class RecordFormat:
         Records carry no content type; what wrote them is told by their first bytes, so that results survive a change
         of serializer. Only what `result_accept_content` allows is read.
         """
-        if data.startswith(_COMPRESSED):
-            method, _, packed = data[len(_COMPRESSED) :].partition(b"\x00")
-            data = decompress(packed, method.decode("ascii", "replace"))
-        content_type = _content_type(data)
-        meta = loads(data, content_type, None, self._accept)
+        meta = self._load(data)
         if not isinstance(meta, dict) or "status" not in meta:
             raise DecodeError(f"Not a result record: {data[:80]!r}")
         if meta["status"] in EXCEPTION_STATES:
             error = rebuild(meta.get("result"))
             meta["result"] = restore_wrapped(error) if error is not None and self._serializer == "pickle" else error
         return meta
+
+    def _load(self, data: bytes) -> Any:
+        if data.startswith(_COMPRESSED):
+            method, _, packed = data[len(_COMPRESSED) :].partition(b"\x00")
+            data = decompress(packed, method.decode("ascii", "replace"))
+        return loads(data, _content_type(data), None, self._accept)
 
 
 class _IsoClock:

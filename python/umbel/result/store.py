@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from umbel import _native
 from umbel._interfaces import AppInterface
 from umbel.exceptions import TimeoutError, from_native
 from umbel.result.records import RecordFormat
+from umbel.result.waiting import unfinished
 from umbel.states import READY_STATES
 
 if TYPE_CHECKING:
+    from umbel.result.pending import PendingResults
     from umbel.result.watcher import ResultWatcher
 
 __all__ = ["ResultStore"]
 
 OnMessage = Callable[[dict[str, Any]], Any]
+
+#: Name of a saved group's record: this and its id.
+_SAVED_GROUP = "celery-taskset-meta-"
 
 
 class ResultStore:
@@ -27,14 +32,19 @@ class ResultStore:
         self._app = app
         self.format = RecordFormat(app)
         self._watcher: ResultWatcher | None = None
+        self._pending: PendingResults | None = None
 
     def read(self, task_id: str) -> dict[str, Any] | None:
         """The record, decoded; None while there is none. Raises OperationalError."""
+        return self.read_many([task_id])[0]
+
+    def read_many(self, task_ids: Sequence[str]) -> list[dict[str, Any] | None]:
+        """The records, decoded, in few round trips; None where there is none. Raises OperationalError."""
         try:
-            data = self._client().read_results([task_id])[0]
+            found = self._client().read_results(list(task_ids))
         except _native.NativeError as error:
             raise from_native(error) from error
-        return None if data is None else self.format.read(data)
+        return [None if data is None else self.format.read(data) for data in found]
 
     def wait(self, task_id: str, timeout: float | None, on_message: OnMessage | None) -> dict[str, Any]:
         """Blocks until the record is in a ready state. Raises umbel's TimeoutError, OperationalError."""
@@ -56,14 +66,98 @@ class ResultStore:
                 return meta
             seen = data
 
+    def iter_ready(
+        self,
+        task_ids: Iterable[str],
+        timeout: float | None = None,
+        on_message: OnMessage | None = None,
+        interval: float = 0.5,
+        on_interval: Callable[[], Any] | None = None,
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Id and record of each task, as they come to be in a ready state; one listener hears of all.
+
+        `timeout` (seconds) is for all of them; `on_interval` is called every `interval` seconds without news. Raises
+        umbel's TimeoutError, OperationalError.
+        """
+        left = set(task_ids)
+        if timeout is not None and timeout <= 0:
+            yield from self._ready_now(left, timeout)
+            return
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            stream = self._client().stream(list(left))
+            try:
+                while left:
+                    news = self._news(stream, deadline, interval if on_interval else None)
+                    for task_id, data in news:
+                        meta = self.format.read(data)
+                        if on_message is not None:
+                            on_message(meta)
+                        if meta["status"] in READY_STATES and task_id in left:
+                            left.remove(task_id)
+                            yield task_id, meta
+                    if left and deadline is not None and time.monotonic() >= deadline:
+                        raise TimeoutError(unfinished(left, timeout))
+                    if not news and on_interval is not None:
+                        on_interval()
+            finally:
+                stream.close()
+        except _native.NativeError as error:
+            raise from_native(error) from error
+
+    @staticmethod
+    def _news(stream: _native.ResultStream, deadline: float | None, interval: float | None) -> list[tuple[str, bytes]]:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        pauses = [pause for pause in (left, interval) if pause is not None]
+        return stream.next(min(pauses, default=None))
+
+    def _ready_now(self, task_ids: set[str], timeout: float) -> Iterator[tuple[str, dict[str, Any]]]:
+        ids = list(task_ids)
+        for task_id, meta in zip(ids, self.read_many(ids), strict=True):
+            if meta is not None and meta["status"] in READY_STATES:
+                task_ids.remove(task_id)
+                yield task_id, meta
+        if task_ids:
+            raise TimeoutError(unfinished(task_ids, timeout))
+
     async def wait_async(self, task_id: str, timeout: float | None, on_message: OnMessage | None) -> dict[str, Any]:
         """`wait` without blocking the event loop."""
+        return await self._watching().wait(task_id, timeout, on_message)
+
+    def iter_ready_async(
+        self, task_ids: Sequence[str], timeout: float | None = None, on_message: OnMessage | None = None
+    ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        """`iter_ready` without blocking the event loop."""
+        return self._watching().iterate(task_ids, timeout, on_message)
+
+    def _watching(self) -> ResultWatcher:
         if self._watcher is None:
             # Half of the time `import umbel` would take is asyncio's; here it is loaded already.
             from umbel.result.watcher import ResultWatcher
 
             self._watcher = ResultWatcher(self._client, self.format.read)
-        return await self._watcher.wait(task_id, timeout, on_message)
+        return self._watcher
+
+    def add_pending_results(self, results: Iterable[Any]) -> None:
+        """Tells result objects once their tasks have finished (`then`). Raises OperationalError."""
+        if self._pending is None:
+            from umbel.result.pending import PendingResults
+
+            self._pending = PendingResults(self._client, self.format.read)
+        try:
+            self._pending.add(results)
+        except _native.NativeError as error:
+            raise from_native(error) from error
+
+    def remove_pending_result(self, result: Any) -> None:
+        """Takes a result object from those that are told."""
+        if self._pending is not None:
+            self._pending.remove(result)
+
+    def close(self) -> None:
+        """Ends the thread of `add_pending_results`; what waits is not told any more."""
+        if self._pending is not None:
+            self._pending.close()
 
     def store(
         self,
@@ -80,6 +174,27 @@ class ResultStore:
             self._client().store_result(task_id, state, data, self.format.expires_for(state))
         except _native.NativeError as error:
             raise from_native(error) from error
+
+    def save_group(self, group_id: str, group: Any) -> None:
+        """Keeps the tuple of a group under its id, as long as results live. Raises EncodeError, OperationalError."""
+        name = _SAVED_GROUP + group_id
+        data = self.format.write_group(group)
+        try:
+            self._client().store_result(name, "", data, self.format.expires)
+        except _native.NativeError as error:
+            raise from_native(error) from error
+
+    def read_group(self, group_id: str) -> Any:
+        """The tuple of a saved group; None if there is none. Raises OperationalError, DecodeError."""
+        try:
+            data = self._client().read_results([_SAVED_GROUP + group_id])[0]
+        except _native.NativeError as error:
+            raise from_native(error) from error
+        return None if data is None else self.format.read_group(data)
+
+    def forget_group(self, group_id: str) -> None:
+        """Deletes a saved group. Raises OperationalError."""
+        self.forget([_SAVED_GROUP + group_id])
 
     def forget(self, task_ids: Sequence[str]) -> int:
         """Deletes records; returns how many there were. Raises OperationalError."""

@@ -60,6 +60,8 @@ class Supervisor:
         retries: When to give up on a broker that cannot be reached.
         on_ready: Called once, when the broker has been reached.
         autoscaler: Decides how many processes the pool has; None: they are as many as it has at first.
+        on_request: Called with headers, content type, content encoding and body of remote control requests; None: the
+            engine hears none.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Supervisor:
         retries: RetryLimits = RetryLimits(),
         on_ready: Callable[[], None] = lambda: None,
         autoscaler: Autoscaler | None = None,
+        on_request: Callable[[str, str, str, bytes], None] | None = None,
     ) -> None:
         self.selector: selectors.BaseSelector = selectors.DefaultSelector()
         self.restart_wanted = False
@@ -88,6 +91,7 @@ class Supervisor:
         self._stopping: StopKind | None = None
         self._stopped = False
         self._ready = False
+        self._waiting_for = {"connected"} if on_request is None else {"connected", "listening"}
         self._attempts = 0
         self._status = 0
         self._last_signal = (0, 0.0)
@@ -99,6 +103,8 @@ class Supervisor:
             "connected": self._on_connected,
             "disconnected": self._on_disconnected,
             "stopped": self._on_stopped,
+            "listening": lambda: self._on_reached("listening"),
+            "request": lambda message: None if on_request is None else on_request(*message),
         }
 
     @property
@@ -197,7 +203,11 @@ class Supervisor:
     def _on_connected(self, url: str) -> None:
         self._attempts = 0
         log_notice(("connected", url))
-        if not self._ready:
+        self._on_reached("connected")
+
+    def _on_reached(self, what: str) -> None:
+        self._waiting_for.discard(what)
+        if not self._waiting_for and not self._ready:
             self._ready = True
             self._pool.send_signal("worker_ready")
             self._on_ready()

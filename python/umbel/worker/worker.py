@@ -23,6 +23,7 @@ from umbel.pools.catalogue import pool_class
 from umbel.pools.description import AppDescription
 from umbel.worker.autoscale import Autoscaler, make_autoscaler
 from umbel.worker.banner import banner_lines, describe_url, show_banner
+from umbel.worker.control import Mailbox, WorkerState
 from umbel.worker.options import WorkerOptions, engine_options
 from umbel.worker.paths import expand_path
 from umbel.worker.pidfile import PidFile
@@ -141,6 +142,7 @@ class Worker:
             RetryLimits.from_settings(settings),
             lambda: self._on_ready(description),
             autoscaler,
+            self._mailbox(engine, description).receive if settings["worker_enable_remote_control"] else None,
         )
         pool.attach(supervisor, pool_options, concurrency)
         if not self.options.quiet:
@@ -152,6 +154,9 @@ class Worker:
         pool.send_signal("worker_shutdown")
         self._restart = supervisor.restart_wanted
         return status
+
+    def _mailbox(self, engine: Engine, description: AppDescription) -> Mailbox:
+        return Mailbox(WorkerState(self.hostname, engine, description), description.settings["task_serializer"])
 
     def _load(self) -> tuple[Pool, AppDescription]:
         """The pool with its app imported."""

@@ -20,7 +20,8 @@ pub trait Backend: Send + Sync {
     fn listener(&self) -> Result<Box<dyn ResultListener>>;
 }
 
-/// Reads and writes records.
+/// Reads and writes records. A saved group is one too, under the name `celery-taskset-meta-<group id>` in the place of a
+/// task id.
 pub trait ResultStore: Send {
     /// Writes records in order and notifies listeners. A stored `SUCCESS` is final: a later write for the same id
     /// is ignored. Each write renews the expiry. Safe to repeat.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use umbel_protocol::{Destination, Malformed, Message, ResultWrite, Timestamp};
 
+use crate::control::{Control, Listener};
 use crate::error::Result;
 
 /// Key of one held message, unique per delivery; it names the worker, an epoch and a sequence in the engine's own way.
@@ -148,6 +149,12 @@ pub trait Broker: Send + Sync {
 
     /// Opens a connection for people: counting, purging, dead letters.
     fn admin(&self) -> Result<Box<dyn Admin>>;
+
+    /// Opens a connection to speak to all workers.
+    fn control(&self) -> Result<Box<dyn Control>>;
+
+    /// Opens a connection to hear what is said to all workers on `exchange`.
+    fn listener(&self, exchange: &str) -> Result<Box<dyn Listener>>;
 }
 
 /// Sends messages.

@@ -16,4 +16,4 @@ pub use kept::Kept;
 pub use per_process::PerProcess;
 pub use publisher::CombiningPublisher;
 pub use retry_policy::{Backoff, RetryPolicy};
-pub use waiter::Waiter;
+pub use waiter::{ResultStream, Waiter};

@@ -10,12 +10,18 @@ use std::time::{Duration, Instant};
 
 use faulty::{FaultyBackend, broken, refused, until};
 use umbel_backend::Backend;
-use umbel_client::{Call, CallError, RetryPolicy, Waiter};
+use umbel_client::{Call, CallError, ResultStream, RetryPolicy, Waiter};
 
 const QUICK: RetryPolicy = RetryPolicy { first: Duration::from_millis(1), longest: Duration::from_millis(4) };
 
 fn waiter(backend: &Arc<FaultyBackend>) -> Waiter {
     Waiter::new(Arc::clone(backend) as Arc<dyn Backend>, QUICK, Duration::from_secs(30))
+}
+
+/// The next records of a stream as text.
+fn next(stream: &ResultStream) -> Vec<(String, String)> {
+    let news = stream.next(&mut Call::new(Some(Duration::from_secs(10)))).unwrap();
+    news.into_iter().map(|(id, record)| (id, String::from_utf8_lossy(&record).into_owned())).collect()
 }
 
 fn wait(waiter: &Waiter, task_id: &str, seen: Option<&str>) -> Option<String> {
@@ -251,4 +257,72 @@ fn dropping_it_ends_the_thread() {
     assert!(shared > 1);
     drop(waiter);
     until("the thread let go of the store", || Arc::strong_count(&backend) == 1);
+}
+
+#[test]
+fn a_stream_hears_of_many_ids() {
+    let backend = FaultyBackend::new();
+    let waiter = Arc::new(waiter(&backend));
+    backend.write("1", "SUCCESS", "one");
+    let ids = (0..3000).map(|number| number.to_string()).collect();
+    let stream = waiter.stream(ids).unwrap();
+    assert_eq!(next(&stream), [("1".to_owned(), "one".to_owned())], "what was there");
+    assert_eq!(waiter.wanted(), 3000);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| next(&stream));
+        backend.write("2999", "SUCCESS", "last");
+        assert_eq!(waiting.join().unwrap(), [("2999".to_owned(), "last".to_owned())]);
+    });
+    assert_eq!(stream.next(&mut Call::new(Some(Duration::ZERO))), Ok(Vec::new()));
+    stream.remove(&["0".to_owned(), "no such".to_owned()]);
+    assert_eq!(waiter.wanted(), 2999);
+    drop(stream);
+    assert_eq!(waiter.wanted(), 0, "what nobody waits for is forgotten");
+}
+
+#[test]
+fn ids_are_added_to_a_stream_that_waits_and_closing_ends_it() {
+    let backend = FaultyBackend::new();
+    let waiter = Arc::new(waiter(&backend));
+    let stream = waiter.stream(Vec::new()).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| next(&stream));
+        stream.add(vec!["a".to_owned(), "a".to_owned()]).unwrap();
+        backend.write("a", "STARTED", "1");
+        assert_eq!(waiting.join().unwrap(), [("a".to_owned(), "1".to_owned())]);
+    });
+    let other = waiter.stream(vec!["a".to_owned()]).unwrap();
+    assert_eq!(next(&other), [("a".to_owned(), "1".to_owned())], "each stream gets what is known");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| next(&stream));
+        stream.close();
+        assert_eq!(waiting.join().unwrap(), []);
+    });
+    stream.add(vec!["b".to_owned()]).unwrap();
+    assert_eq!(waiter.wanted(), 1, "a closed stream takes no more");
+}
+
+#[test]
+fn a_stream_outlives_a_broken_connection_and_a_refusal() {
+    let backend = FaultyBackend::new();
+    let waiter = Arc::new(waiter(&backend));
+    let stream = waiter.stream(vec!["a".to_owned(), "b".to_owned()]).unwrap();
+    until("both are subscribed", || backend.faults.subscribed.load(Ordering::SeqCst) == 2);
+    let opened = backend.faults.opened.load(Ordering::SeqCst);
+    backend.break_listener();
+    until("it tries again", || backend.faults.opened.load(Ordering::SeqCst) > opened + 1);
+    backend.write("b", "SUCCESS", "2");
+    backend.faults.set_down(false);
+    assert_eq!(next(&stream), [("b".to_owned(), "2".to_owned())]);
+    backend.faults.calls.lock().push_back(refused());
+    stream.add(vec!["c".to_owned()]).unwrap();
+    backend.write("c", "SUCCESS", "3");
+    // Whoever waits at that moment is told; the next wait asks the store again.
+    let heard = loop {
+        match stream.next(&mut Call::new(Some(Duration::from_secs(10)))) {
+            Ok(news) => break news,
+            Err(error) => assert_eq!(error, CallError::Broker(refused())),
+        }
+    };
+    assert_eq!(heard[0].0, "c");
 }

@@ -2,6 +2,7 @@
 
 mod client;
 mod codec;
+mod control;
 mod descriptor;
 mod errors;
 mod event;
@@ -15,6 +16,7 @@ mod process_state;
 mod repr;
 mod runtime;
 mod store;
+mod stream;
 mod text;
 mod worker;
 
@@ -32,6 +34,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<job::Job>()?;
     module.add_class::<process_state::ProcessState>()?;
     module.add_class::<link::ChildLink>()?;
+    module.add_class::<stream::ResultStream>()?;
     module.add_class::<worker::Worker>()?;
     // PyO3 lists the names of its own accord; that list would have to be repeated in the stub.
     module.delattr("__all__")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import io
 import pickle
+import queue
+import sys
 import threading
+import traceback
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
@@ -14,6 +18,7 @@ from typing import Any
 import pytest
 
 from umbel import AsyncResult, EagerResult, Umbel, _current
+from umbel.exceptions import IncompleteStream, TaskRevokedError
 from umbel.exceptions import TimeoutError as ResultTimeout
 from umbel.result import allow_join_result, denied_join_result, result_from_tuple
 from umbel.task import Context
@@ -120,6 +125,123 @@ def test_not_inside_a_task(app: Umbel, result: AsyncResult[Any]) -> None:
     with denied_join_result(), pytest.raises(RuntimeError):
         result.get(timeout=5)
     assert result.get(timeout=5) == 5
+
+
+def test_a_parent_that_fails_while_its_child_is_waited_for(app: Umbel) -> None:
+    top = app.AsyncResult("top")
+    child = AsyncResult[Any]("child", app=app, parent=AsyncResult("middle", app=app, parent=top))
+    app.results.store("top", "SUCCESS", 1)
+
+    def on_interval() -> None:
+        app.results.store("middle", "REVOKED", TaskRevokedError("revoked"))
+
+    with pytest.raises(TaskRevokedError):
+        child.get(timeout=10, interval=0.01, on_interval=on_interval)
+
+    async def run() -> Any:
+        return await AsyncResult[Any]("child", app=app, parent=AsyncResult("middle", app=app))
+
+    with pytest.raises(TaskRevokedError):
+        asyncio.run(asyncio.wait_for(run(), 10))
+    app.results.store("child", "SUCCESS", 2)
+    assert AsyncResult[Any]("child", app=app, parent=top).get(timeout=10) == 2
+    assert child.get(timeout=10, follow_parents=False) == 2
+
+
+# --- trees
+
+
+def tree(app: Umbel) -> AsyncResult[Any]:
+    """A root with a single child and a group of two, one of which has a child."""
+    group = [["g", None], [[["g1", None], None], [["g2", None], None]]]
+    app.results.store("root", "SUCCESS", 0, children=[[["single", None], None], group])
+    app.results.store("single", "SUCCESS", 1, children=[])
+    app.results.store("g1", "SUCCESS", 2, children=[[["leaf", None], None]])
+    app.results.store("g2", "SUCCESS", 3, children=[])
+    return app.AsyncResult("root")
+
+
+def test_collect(app: Umbel) -> None:
+    root = tree(app)
+    with pytest.raises(IncompleteStream, match="leaf"):
+        list(root.iterdeps())
+    with pytest.raises(ResultTimeout, match="leaf"):
+        list(root.collect(timeout=0))
+    app.results.store("leaf", "SUCCESS", 4, children=[])
+    found = [(str(result), value) for result, value in tree(app).collect()]
+    assert found == [("root", 0), ("single", 1), ("g", [2, 3]), ("g1", 2), ("g2", 3), ("leaf", 4)]
+    assert root.get_leaf() == 4
+    assert [(parent and str(parent), str(node)) for parent, node in root.iterdeps()][-1] == ("g1", "leaf")
+
+
+def test_graph(app: Umbel) -> None:
+    root = tree(app)
+    app.results.store("leaf", "SUCCESS", 4)
+    drawn = io.StringIO()
+    root.graph.to_dot(drawn)
+    assert '"root" -> "single"' in drawn.getvalue()
+    assert "digraph dependencies {" in drawn.getvalue()
+    assert [str(node) for node in root.graph.topsort()][-1] == "root"
+    assert root.graph.valency_of(root) == 5
+    assert repr(root.graph).startswith("root(5)\n     single(0)\n     g(3)")
+
+
+# --- callbacks
+
+
+def test_then_calls_back_in_its_own_time(app: Umbel, result: AsyncResult[Any]) -> None:
+    called: queue.Queue[Any] = queue.Queue()
+    result.then(called.put)
+    app.results.store(result.id, "PROGRESS", 1)
+    app.results.store(result.id, "FAILURE", KeyError("x"))
+    assert called.get(timeout=10) is result
+    assert result.failed()
+    result.then(called.put)
+    assert called.get_nowait() is result
+    result.then(lambda _: 1 / 0, called.put)
+    assert isinstance(called.get_nowait(), ZeroDivisionError)
+    # Another object of the same task, after the thread has ended or not.
+    app.AsyncResult(result.id).then(called.put)
+    assert called.get(timeout=10) == result
+
+
+def test_then_is_called_by_whoever_learns_of_the_end(app: Umbel, result: AsyncResult[Any]) -> None:
+    called: list[Any] = []
+    result.on_ready.then(called.append)
+    app.results.store(result.id, "SUCCESS", 1)
+    assert result.ready()
+    assert called == [result]
+
+
+def test_nobody_is_told_who_was_removed(app: Umbel, result: AsyncResult[Any]) -> None:
+    called: queue.Queue[Any] = queue.Queue()
+    other = app.AsyncResult("other")
+    result.then(lambda _: called.put("removed"))
+    other.then(lambda _: called.put("other"))
+    app.backend.remove_pending_result(result)
+    app.results.store(result.id, "SUCCESS", 1)
+    app.results.store("other", "SUCCESS", 1)
+    assert called.get(timeout=10) == "other"
+    assert called.empty()
+
+
+# --- tracebacks
+
+
+def test_remote_tracebacks(app: Umbel, result: AsyncResult[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    text = 'Traceback (most recent call last):\n  File "/worker/tasks.py", line 7, in work\n    fail()\nKeyError: 1\n'
+    app.results.store(result.id, "FAILURE", KeyError(1), text)
+    with pytest.raises(KeyError) as local:
+        result.get(timeout=5)
+    assert "in work" not in "".join(traceback.format_exception(local.value))
+    app.conf.task_remote_tracebacks = True
+    with pytest.raises(KeyError) as remote:
+        app.AsyncResult(result.id).get(timeout=5)
+    assert 'File "/worker/tasks.py", line 7, in work' in "".join(traceback.format_exception(remote.value))
+    monkeypatch.setitem(sys.modules, "tblib", None)
+    with pytest.raises(KeyError) as without_tblib:
+        app.AsyncResult(result.id).get(timeout=5)
+    assert "line 7, in work" in "".join(traceback.format_exception(without_tblib.value))
 
 
 # --- asyncio

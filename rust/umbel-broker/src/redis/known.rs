@@ -7,8 +7,15 @@ use umbel_protocol::{Limits, compression, json};
 /// What Celery puts in front of a compressed record, followed by the codec's content type and a zero byte.
 const COMPRESSED: &[u8] = b"\0celery-compressed\0";
 
-/// Key of a task's record, which is also the channel it is announced on.
+/// What names of saved groups begin with.
+const SAVED_GROUP: &str = "celery-taskset-meta-";
+
+/// Key of a record, which is also the channel it is announced on: a task's, or a saved group's, whose name in the place
+/// of a task id is the whole key (`celery-taskset-meta-<group id>`).
 pub fn result_key(prefix: &str, task_id: &str) -> String {
+    if task_id.starts_with(SAVED_GROUP) {
+        return format!("{prefix}{task_id}");
+    }
     format!("{prefix}celery-task-meta-{task_id}")
 }
 

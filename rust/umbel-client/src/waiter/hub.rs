@@ -1,6 +1,6 @@
 //! Who waits for which id, and the records that have come: what callers and the listener thread share.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +30,9 @@ pub(super) struct Hub {
     ready: VecDeque<String>,
     /// Readable while `ready` is not empty, for event loops.
     bell: Option<OwnedFd>,
+    /// Threads that wait for many ids at once.
+    streams: HashMap<u64, Stream>,
+    next_stream: u64,
 
     running: bool,
     closing: bool,
@@ -51,6 +54,23 @@ struct Want {
     /// Whether it is in `ready`.
     queued: bool,
     record: Option<Record>,
+    changed: Arc<Condvar>,
+    /// Keys of `streams` that want it.
+    streams: Vec<u64>,
+}
+
+impl Want {
+    fn is_over(&self) -> bool {
+        self.waiters == 0 && !self.watched && self.streams.is_empty()
+    }
+}
+
+/// Many ids that one thread waits for.
+#[derive(Default)]
+struct Stream {
+    task_ids: HashSet<String>,
+    /// What was not taken yet, in the order in which it came.
+    news: VecDeque<(String, Record)>,
     changed: Arc<Condvar>,
 }
 
@@ -182,11 +202,12 @@ impl Hub {
             queued: false,
             record: None,
             changed: Arc::default(),
+            streams: Vec::new(),
         })
     }
 
     fn forget_unwanted(&mut self, task_id: &str) {
-        if self.wanted.get(task_id).is_some_and(|want| want.waiters == 0 && !want.watched)
+        if self.wanted.get(task_id).is_some_and(Want::is_over)
             && let Some((task_id, _)) = self.wanted.remove_entry(task_id)
         {
             self.stale.push(task_id);
@@ -211,6 +232,70 @@ impl Hub {
             // Empties the counter; there is nothing to learn from its value.
             let _ = rustix::io::read(bell, &mut [0u8; 8]);
         }
+    }
+}
+
+/// Streams.
+impl Hub {
+    pub(super) fn open_stream(&mut self) -> (u64, Arc<Condvar>) {
+        self.next_stream += 1;
+        let stream = Stream::default();
+        let changed = Arc::clone(&stream.changed);
+        self.streams.insert(self.next_stream, stream);
+        (self.next_stream, changed)
+    }
+
+    /// Adds ids; present records are news.
+    pub(super) fn extend_stream(&mut self, key: u64, task_ids: Vec<String>) {
+        for task_id in task_ids {
+            let Some(stream) = self.streams.get_mut(&key) else { return };
+            if !stream.task_ids.insert(task_id.clone()) {
+                continue;
+            }
+            let want = self.want(&task_id);
+            want.streams.push(key);
+            let known = want.record.clone();
+            if let Some(record) = known
+                && let Some(stream) = self.streams.get_mut(&key)
+            {
+                stream.news.push_back((task_id, record));
+                stream.changed.notify_all();
+            }
+        }
+    }
+
+    pub(super) fn shrink_stream(&mut self, key: u64, task_ids: &[String]) {
+        for task_id in task_ids {
+            let Some(stream) = self.streams.get_mut(&key) else { return };
+            if stream.task_ids.remove(task_id) {
+                self.leave_stream(key, task_id);
+            }
+        }
+    }
+
+    /// The news of a stream, `most` of them at most; none if it is closed.
+    pub(super) fn take_news(&mut self, key: u64, most: usize) -> Vec<(String, Record)> {
+        let Some(stream) = self.streams.get_mut(&key) else { return Vec::new() };
+        let count = stream.news.len().min(most);
+        stream.news.drain(..count).collect()
+    }
+
+    pub(super) fn has_stream(&self, key: u64) -> bool {
+        self.streams.contains_key(&key)
+    }
+
+    pub(super) fn close_stream(&mut self, key: u64) {
+        if let Some(stream) = self.streams.remove(&key) {
+            stream.task_ids.iter().for_each(|task_id| self.leave_stream(key, task_id));
+            stream.changed.notify_all();
+        }
+    }
+
+    fn leave_stream(&mut self, key: u64, task_id: &str) {
+        if let Some(want) = self.wanted.get_mut(task_id) {
+            want.streams.retain(|other| *other != key);
+        }
+        self.forget_unwanted(task_id);
     }
 }
 
@@ -277,8 +362,15 @@ impl Hub {
         if want.record.as_deref() == Some(&record) || (ended && !is_end(&record)) {
             return;
         }
-        want.record = Some(Arc::new(record));
+        let record = Arc::new(record);
+        want.record = Some(Arc::clone(&record));
         want.changed.notify_all();
+        for key in &want.streams {
+            if let Some(stream) = self.streams.get_mut(key) {
+                stream.news.push_back((task_id.to_owned(), Arc::clone(&record)));
+                stream.changed.notify_all();
+            }
+        }
         if want.watched && !want.queued {
             want.queued = true;
             self.ready.push_back(task_id.to_owned());
@@ -294,6 +386,9 @@ impl Hub {
     fn tell_everybody(&self) {
         self.wanted.values().for_each(|want| {
             want.changed.notify_all();
+        });
+        self.streams.values().for_each(|stream| {
+            stream.changed.notify_all();
         });
         if self.tell {
             self.ring();

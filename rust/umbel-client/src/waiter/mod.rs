@@ -4,12 +4,13 @@
 //! that (so nothing is missed between a result and its subscription), and hands records on as they are heard. When
 //! the connection breaks it connects anew, subscribes everything again and reads again.
 //!
-//! Two ways to wait share it: [`Waiter::wait`] blocks a thread for one id; [`Waiter::watch`] and [`Waiter::drain`]
-//! serve an event loop through a descriptor. What nobody waits for any more is forgotten, its subscription dropped
+//! Three ways to wait share it: [`Waiter::wait`] blocks a thread for one id; [`ResultStream`] blocks one for many;
+//! [`Waiter::watch`] and [`Waiter::drain`] serve an event loop through a descriptor. What nobody waits for any more is forgotten, its subscription dropped
 //! with the next batch.
 
 mod hub;
 mod listening;
+mod stream;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use umbel_broker::{BrokerError, Result};
 use crate::call::{Call, CallError};
 use crate::retry_policy::RetryPolicy;
 use hub::Hub;
+pub use stream::ResultStream;
 
 /// A stored record, shared by those who wait for it.
 pub type Record = Arc<Vec<u8>>;
@@ -84,6 +86,16 @@ impl Waiter {
         };
         hub.leave(task_id);
         outcome
+    }
+
+    /// Begins to wait for records of many ids, the present ones included.
+    ///
+    /// # Errors
+    /// The thread that listens cannot be started.
+    pub fn stream(self: &Arc<Self>, task_ids: Vec<String>) -> Result<ResultStream> {
+        let stream = ResultStream::open(Arc::clone(self));
+        stream.add(task_ids)?;
+        Ok(stream)
     }
 
     /// Asks that records of `task_id`, the present one included, be handed out by [`Waiter::drain`].

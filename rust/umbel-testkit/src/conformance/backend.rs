@@ -58,6 +58,19 @@ pub fn records_are_read_in_the_order_asked(fixture: &dyn BackendFixture) {
     assert_eq!(store(fixture).read(&[]), Ok(vec![]));
 }
 
+/// A saved group has a name of its own, and is no task's record.
+pub fn saved_groups_are_records_too(fixture: &dyn BackendFixture) {
+    let name = "celery-taskset-meta-g";
+    let saved = r#"{"result": [["g", null], []]}"#;
+    store(fixture).write(&[write(name, "", saved), write("g", "SUCCESS", &recorded("SUCCESS"))]).expect("write");
+    assert_eq!(read(fixture, name).as_deref(), Some(saved));
+    store(fixture).write(&[write(name, "", "again")]).expect("write");
+    assert_eq!(read(fixture, name).as_deref(), Some("again"));
+    assert_eq!(store(fixture).forget(&ids(&[name])), Ok(1));
+    assert_eq!(read(fixture, name), None);
+    assert_eq!(read(fixture, "g"), Some(recorded("SUCCESS")));
+}
+
 /// A later state replaces an earlier one, also within one batch.
 pub fn later_states_replace_earlier_ones(fixture: &dyn BackendFixture) {
     let mut store = store(fixture);
@@ -302,6 +315,7 @@ macro_rules! backend_conformance {
             backend,
             [
                 records_are_read_in_the_order_asked,
+                saved_groups_are_records_too,
                 later_states_replace_earlier_ones,
                 success_is_final,
                 ignored_writes_are_not_heard,

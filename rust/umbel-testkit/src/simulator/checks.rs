@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use umbel_broker::Tag;
-use umbel_worker::engine::{ChildId, Input, JobId, Output, Verdict};
+use umbel_worker::engine::{Cancel, ChildId, Input, JobId, Output, Verdict};
 
 use super::broker::Place;
 use super::plan::{Act, Kind, Plan};
@@ -90,6 +90,8 @@ pub(super) struct Handling {
     pub(super) deaths: u32,
     /// Its child was killed for its hard limit.
     pub(super) limit_passed: bool,
+    /// Its child was sent a signal because it was revoked.
+    pub(super) terminated: bool,
 }
 
 impl World {
@@ -104,7 +106,7 @@ impl World {
             }
             Output::Kill { child } => self.check_kill(worker, *child),
             Output::SoftLimit { job, .. } => self.check_soft_limit(worker, *job),
-            Output::Cancel { child, job, .. } => self.check_cancel(worker, *child, *job),
+            Output::Cancel { child, job, why } => self.check_cancel(worker, *child, *job, *why),
             Output::Spawn { count } => self.check_spawn(worker, *count),
             Output::Settle(batch) if batch.is_empty() => self.violated("an empty batch of settlements".into()),
             Output::Fetch { want: 0 } => self.violated("a fetch of nothing".into()),
@@ -134,6 +136,9 @@ impl World {
         let plan = self.broker.stored[message].plan.clone();
         if plan.kind != Kind::Task {
             self.violated(format!("w{worker} dispatches {}, a message that is {:?}", plan.id, plan.kind));
+        }
+        if self.workers[worker].told_revoked.contains_key(&plan.id) {
+            self.violated(format!("w{worker} dispatches {}, which is revoked", plan.id));
         }
         if plan.eta.is_some_and(|eta| eta.0 > self.workers[worker].latest) {
             self.violated(format!("w{worker} dispatches {} before its eta", plan.id));
@@ -185,7 +190,8 @@ impl World {
                     .runs
                     .iter()
                     .any(|run| run.worker == worker && run.child == child && run.start_heard && !run.end_heard);
-        if guilty.is_empty() && !in_shutdown && !is_overdue {
+        let terminated = !self.terminated(worker, child).is_empty();
+        if guilty.is_empty() && !in_shutdown && !is_overdue && !terminated {
             self.violated(format!("w{worker} kills child {} without a reason", child.0));
         }
         for tag in guilty {
@@ -193,11 +199,18 @@ impl World {
         }
     }
 
-    fn check_cancel(&mut self, worker: usize, child: ChildId, job: JobId) {
+    fn check_cancel(&mut self, worker: usize, child: ChildId, job: JobId, why: Cancel) {
         let slack = if self.workers[worker].has_jumped { 5_000_000 } else { 0 };
         let Some(run) = self.run_of(worker, job) else {
             return self.violated(format!("w{worker} cancels {job:?}, which runs nowhere"));
         };
+        if why == Cancel::Revoked {
+            let id = &self.broker.stored[self.runs[run].message].plan.id;
+            if self.workers[worker].told_revoked.get(id).is_none_or(Option::is_none) {
+                self.violated(format!("w{worker} cancels {job:?}, which is not revoked"));
+            }
+            return;
+        }
         let (heard, tag) = (self.runs[run].start_heard_at, self.runs[run].tag.clone());
         let limit = self.broker.stored[self.runs[run].message].plan.options().time_limit;
         let is_over = heard.zip(limit).is_some_and(|(heard, limit)| {
@@ -405,7 +418,7 @@ impl World {
         }
     }
 
-    /// Done means run, unless it expired; once, unless something went wrong.
+    /// Done means run, unless it expired or was revoked; once, unless something went wrong.
     fn check_ran(&mut self, message: usize) {
         let stored = &self.broker.stored[message];
         let plan = stored.plan.clone();
@@ -414,7 +427,8 @@ impl World {
             runs.fold((0, 0), |(all, completed), run| (all + 1, completed + usize::from(run.end_heard)));
         let options = plan.options();
         let may_fail = options.time_limit.is_some() || !options.acks_late || !options.reject_on_worker_lost;
-        if stored.place == Place::Done && completed == 0 && plan.expires.is_none() && !may_fail {
+        let revoked = self.revoked.contains_key(&plan.id);
+        if stored.place == Place::Done && completed == 0 && plan.expires.is_none() && !may_fail && !revoked {
             self.violated(format!("{} is done and never ran to its end", plan.id));
         }
         let kills = |plan: &Plan| {

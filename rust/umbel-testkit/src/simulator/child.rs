@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use umbel_broker::{DeadReason, Tag};
 use umbel_protocol::{ResultWrite, Timestamp};
-use umbel_worker::engine::{ChildId, Input, Job, JobId, Outcome, Verdict};
+use umbel_worker::engine::{Cancel, ChildId, Input, Job, JobId, Outcome, Verdict};
 
 use super::checks::Run;
 use super::counts::Happening;
@@ -21,7 +21,7 @@ pub(super) enum Order {
     Run(Vec<Job>),
     GiveBack(Vec<JobId>),
     SoftLimit(JobId),
-    Cancel(JobId),
+    Cancel(JobId, Cancel),
     Stop,
 }
 
@@ -127,7 +127,7 @@ impl World {
             Order::GiveBack(_) if model.is_deaf => {}
             Order::GiveBack(jobs) => self.give_back(worker, child, |job| jobs.contains(&job.id)),
             Order::SoftLimit(job) => self.soft_limit(worker, child, job),
-            Order::Cancel(job) => self.cancel(worker, child, job),
+            Order::Cancel(job, why) => self.cancel(worker, child, job, why),
             Order::Stop => {
                 model.is_leaving = true;
                 self.leave_when_idle(worker, child);
@@ -211,11 +211,12 @@ impl World {
     }
 
     /// Coroutines can be cancelled, threads cannot: half the jobs are of either kind.
-    fn cancel(&mut self, worker: usize, child: ChildId, job: JobId) {
+    fn cancel(&mut self, worker: usize, child: ChildId, job: JobId, why: Cancel) {
         let Some(run) = self.run_of(worker, job).filter(|&run| !self.runs[run].is_over) else { return };
         if job.0.is_multiple_of(2) {
             self.count(Happening::JobCancelled);
-            self.end_run(worker, child, run, Verdict::Failure);
+            let verdict = if why == Cancel::Revoked { Verdict::Ignored } else { Verdict::Failure };
+            self.end_run(worker, child, run, verdict);
         }
     }
 

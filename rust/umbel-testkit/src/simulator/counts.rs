@@ -15,7 +15,7 @@ pub enum Happening {
     ChildRetired,
     /// A child asked to be replaced, and worked on until it was.
     ChildWantedRelief,
-    /// A child ended a job that was cancelled at its hard limit.
+    /// A child ended a job that was cancelled, at its hard limit or for a revocation.
     JobCancelled,
     /// A child could not be started.
     SpawnFailed,
@@ -51,6 +51,8 @@ pub enum Happening {
     ColdShutdown,
     /// The number of children was changed.
     Resized,
+    /// A task was revoked.
+    Revoked,
     /// A message went to the dead letters.
     DeadLetter,
     /// A message was put back into its queue.
@@ -63,7 +65,7 @@ pub enum Happening {
 
 impl Happening {
     /// All there are.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::WorkerKilled,
         Self::ChildKilled,
         Self::ChildCrashed,
@@ -88,6 +90,7 @@ impl Happening {
         Self::WarmShutdown,
         Self::ColdShutdown,
         Self::Resized,
+        Self::Revoked,
         Self::DeadLetter,
         Self::Requeued,
         Self::Delayed,
@@ -103,7 +106,7 @@ impl Happening {
             Self::KilledByEngine => "children killed by their engine",
             Self::ChildRetired => "children that retired",
             Self::ChildWantedRelief => "children that asked for relief",
-            Self::JobCancelled => "jobs cancelled at their hard limit",
+            Self::JobCancelled => "jobs cancelled",
             Self::SpawnFailed => "children that could not be started",
             Self::WordsLost => "last words of children lost",
             Self::WorkerFrozen => "workers stopped and continued",
@@ -121,6 +124,7 @@ impl Happening {
             Self::WarmShutdown => "warm shutdowns",
             Self::ColdShutdown => "cold shutdowns",
             Self::Resized => "pools resized",
+            Self::Revoked => "tasks revoked",
             Self::DeadLetter => "dead letters",
             Self::Requeued => "messages put back",
             Self::Delayed => "messages delayed",

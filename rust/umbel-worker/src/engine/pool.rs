@@ -45,6 +45,8 @@ pub(super) enum Cause {
     Shutdown,
     /// It was told to end, had nothing left to run, and did not.
     Overdue,
+    /// A job of it was revoked.
+    Revoked,
 }
 
 /// One child.
@@ -64,6 +66,8 @@ pub(super) struct Child {
     pub(super) proven: bool,
     /// It takes jobs until its replacement is ready.
     pub(super) wants_relief: bool,
+    /// It was sent a signal that should end it, for a job that runs there.
+    pub(super) signalled: bool,
 }
 
 impl Child {
@@ -74,7 +78,17 @@ impl Child {
 
     /// Whether a slot is free.
     pub(super) fn is_idle(&self) -> bool {
-        self.state == State::Active && self.assigned() < self.slots
+        self.takes_jobs() && self.assigned() < self.slots
+    }
+
+    /// Whether it may be given jobs.
+    fn takes_jobs(&self) -> bool {
+        self.state == State::Active && !self.signalled
+    }
+
+    /// Whether its death would be our doing.
+    pub(super) fn is_doomed(&self) -> bool {
+        self.signalled || matches!(self.state, State::Killed(_))
     }
 
     /// How long nothing has moved there although it has jobs.
@@ -91,7 +105,7 @@ impl Child {
     /// Whether one more job would not make it wait long there.
     pub(super) fn has_room(&self, now: Now) -> bool {
         self.is_idle()
-            || (self.state == State::Active
+            || (self.takes_jobs()
                 && self.load < self.budget(WORK_AHEAD)
                 && self.assigned() < self.slots.saturating_mul(DEEPEST)
                 && self.stalled_for(now) < WORK_AHEAD)
@@ -179,6 +193,7 @@ impl Pool {
             active_at: now.steady,
             proven: false,
             wants_relief: false,
+            signalled: false,
         };
         if self.children.insert(id, child).is_none() {
             self.slots += slots;
@@ -202,7 +217,7 @@ impl Pool {
             Some(child) if child.state == State::Active => self.slots -= child.slots,
             Some(_) => {}
         }
-        if child.as_ref().is_none_or(|child| !child.proven && child.state == State::Active) {
+        if child.as_ref().is_none_or(|child| !child.proven && child.state == State::Active && !child.signalled) {
             self.failed(now);
         }
         child

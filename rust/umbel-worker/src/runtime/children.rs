@@ -252,8 +252,13 @@ impl Children {
     }
 
     pub(super) fn kill(&self, child: ChildId) {
-        if let Some(entry) = self.all.get(&child) {
-            entry.kill();
+        self.signal(child, libc::SIGKILL);
+    }
+
+    /// Sends a child's process a signal.
+    pub(super) fn signal(&self, child: ChildId, signal: i32) {
+        if let Some(process) = self.all.get(&child).and_then(|entry| entry.process.as_ref()) {
+            process.signal(signal);
         }
     }
 
@@ -321,17 +326,22 @@ impl Process {
     }
 
     fn kill(&self) {
-        let killed = match &self.handle {
-            Handle::Pidfd(pidfd) => rustix::process::pidfd_send_signal(pidfd, Signal::KILL),
-            Handle::Number => {
-                Pid::from_raw(self.pid).map_or(Ok(()), |pid| rustix::process::kill_process(pid, Signal::KILL))
-            }
+        self.signal(libc::SIGKILL);
+    }
+
+    fn signal(&self, number: i32) {
+        let Some(signal) = Signal::from_named_raw(number) else {
+            return log::error!("{number} is the number of no signal");
+        };
+        let sent = match &self.handle {
+            Handle::Pidfd(pidfd) => rustix::process::pidfd_send_signal(pidfd, signal),
+            Handle::Number => Pid::from_raw(self.pid).map_or(Ok(()), |pid| rustix::process::kill_process(pid, signal)),
             Handle::Ended => Ok(()),
         };
-        if let Err(error) = killed
+        if let Err(error) = sent
             && error != Errno::SRCH
         {
-            log::error!("cannot kill process {}: {error}", self.pid);
+            log::error!("cannot send signal {number} to process {}: {error}", self.pid);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use umbel_broker::{BrokerError, Consumer, DeadReason, Disposition, Exchanged, NextStep, Settlement, Tag};
 use umbel_protocol::ResultWrite;
 
+use super::control::remember;
 use super::event::WorkerEvent;
 use super::outbox::{Stopping, Work};
 use super::results::Results;
@@ -269,7 +270,8 @@ impl<'a> Connection<'a> {
         log::debug!("reconnecting with {} held messages: {error}", known.len());
         let mut failures = 0;
         loop {
-            match self.consumer.recover(&known) {
+            let recovered = self.consumer.recover(&known);
+            match recovered.and_then(|lost| remember(&*self.settler.broker, &self.settler.shared).map(|()| lost)) {
                 Ok(lost) => {
                     self.settler.connected();
                     self.settler.shared.to_engine.push(ToEngine::Reconnected(lost));

@@ -147,6 +147,12 @@ impl Driver {
                     // Who asked may have given up waiting.
                     let _ = asker.send(self.shared.traffic.snapshot(self.engine.stats()));
                 }
+                ToEngine::Revoked(asker) => {
+                    let _ = asker.send(self.engine.revoked(self.now));
+                }
+                ToEngine::Present(ids, asker) => {
+                    let _ = asker.send(self.engine.present(&ids));
+                }
                 ToEngine::Abandon => self.phase = Phase::Abandoned,
             }
         }
@@ -216,6 +222,7 @@ impl Driver {
             Output::SoftLimit { child, job } => self.children.send_soft_limit(child, job),
             Output::Cancel { child, job, why } => self.children.send_cancel(child, job, why),
             Output::StopChild { child } => self.children.send_stop(child),
+            Output::Signal { child, signal } => self.children.signal(child, signal),
             Output::Kill { child } => self.children.kill(child),
             Output::Spawn { count } => self.turn.events.push(WorkerEvent::Spawn { count }),
             Output::WakeAt(at) => self.wake_at = Some(Instant::now() + at.since(self.now)),

@@ -11,6 +11,7 @@
 mod bell;
 mod children;
 mod connection;
+mod control;
 mod driver;
 mod event;
 mod exit;

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use umbel_broker::{Broker, BrokerError, Consumer, ConsumerOptions, NextStep, Tag};
 
 use super::connection::{Connection, Setback};
+use super::control::remember;
 use super::event::WorkerEvent;
 use super::options::Pauses;
 use super::outbox::Stopping;
@@ -53,7 +54,9 @@ impl Settler {
     fn open(&self) -> Result<Box<dyn Consumer>, Stopping> {
         let mut failures = 0;
         loop {
-            match self.broker.consumer(self.options.clone()) {
+            // What is revoked first: the engine may be given messages from then on.
+            let opened = self.broker.consumer(self.options.clone());
+            match opened.and_then(|consumer| remember(&*self.broker, &self.shared).map(|()| consumer)) {
                 Ok(consumer) => {
                     self.connected();
                     if failures > 0 {
