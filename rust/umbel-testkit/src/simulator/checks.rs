@@ -55,6 +55,8 @@ pub(super) struct Run {
     soft_limit_raised: bool,
     /// When its child was told to cancel it.
     pub(super) cancelled_at: Option<i64>,
+    /// It ended because it was revoked.
+    pub(super) is_revoked: bool,
     /// Times its follow-ups were published.
     pub(super) published: usize,
 }
@@ -77,6 +79,7 @@ impl Run {
             start_heard_at: None,
             soft_limit_raised: false,
             cancelled_at: None,
+            is_revoked: false,
             published: 0,
         }
     }

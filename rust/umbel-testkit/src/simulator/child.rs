@@ -215,6 +215,7 @@ impl World {
         let Some(run) = self.run_of(worker, job).filter(|&run| !self.runs[run].is_over) else { return };
         if job.0.is_multiple_of(2) {
             self.count(Happening::JobCancelled);
+            self.runs[run].is_revoked = why == Cancel::Revoked;
             let verdict = if why == Cancel::Revoked { Verdict::Ignored } else { Verdict::Failure };
             self.end_run(worker, child, run, verdict);
         }
@@ -247,7 +248,10 @@ impl World {
     fn end_run(&mut self, worker: usize, child: ChildId, run: usize, verdict: Verdict) {
         let plan = self.broker.stored[self.runs[run].message].plan.clone();
         let publish = self.follow_ups(run, &plan, &verdict);
-        let result = record(&plan, &verdict);
+        let result = match self.runs[run].is_revoked {
+            true => write(&plan, "REVOKED"),
+            false => record(&plan, &verdict),
+        };
         let this = &mut self.runs[run];
         this.is_over = true;
         this.verdict = Some(verdict.clone());
@@ -351,6 +355,10 @@ fn record(plan: &Plan, verdict: &Verdict) -> Option<ResultWrite> {
         Verdict::Retry => "RETRY",
         Verdict::Ignored | Verdict::Requeue => return None,
     };
+    write(plan, state)
+}
+
+fn write(plan: &Plan, state: &str) -> Option<ResultWrite> {
     (!plan.options().ignore_result).then(|| ResultWrite {
         task_id: plan.id.clone(),
         state: state.into(),
