@@ -29,6 +29,7 @@ mod publisher;
 mod record;
 mod router;
 mod scripts;
+mod tracking;
 pub mod wire;
 
 use std::sync::Arc;
@@ -111,7 +112,7 @@ impl Broker for RedisBroker {
     }
 
     fn doorbell(&self, queues: &[String]) -> Result<Box<dyn Doorbell>> {
-        Ok(Box::new(RedisDoorbell::open(self.options.clone(), &self.keys, queues)?))
+        Ok(Box::new(RedisDoorbell::open(self.options.clone(), self.keys.clone(), queues)?))
     }
 
     fn admin(&self) -> Result<Box<dyn Admin>> {

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -51,10 +52,28 @@ impl Source {
     }
 }
 
+/// The epoll set, for who waits while others use the children.
+pub(super) struct Watch(Arc<OwnedFd>);
+
+impl Watch {
+    /// Waits until something stirs, at most for `timeout`.
+    pub(super) fn wait(&self, timeout: Option<Duration>, stirring: &mut Vec<Source>) -> io::Result<()> {
+        let mut events = [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }; 64];
+        let timeout = timeout.and_then(|timeout| timeout.try_into().ok());
+        let count = match epoll::wait(&*self.0, &mut events, timeout.as_ref()) {
+            Ok(count) => count,
+            Err(Errno::INTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        stirring.extend(events[..count].iter().map(|event| Source::from_data(event.data.u64())));
+        Ok(())
+    }
+}
+
 /// All children, and the epoll set.
 #[derive(Debug)]
 pub(super) struct Children {
-    epoll: OwnedFd,
+    epoll: Arc<OwnedFd>,
     all: HashMap<ChildId, Child>,
     /// Children with bytes to be written.
     unflushed: Vec<ChildId>,
@@ -110,22 +129,14 @@ pub(super) enum Stir {
 
 impl Children {
     pub(super) fn new(mailbox: impl AsFd) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
         epoll::add(&epoll, mailbox, Source::Mailbox.data(), EventFlags::IN)?;
         Ok(Self { epoll, all: HashMap::new(), unflushed: Vec::new() })
     }
 
-    /// Waits until something stirs, at most for `timeout`.
-    pub(super) fn wait(&self, timeout: Option<Duration>, stirring: &mut Vec<Source>) -> io::Result<()> {
-        let mut events = [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }; 64];
-        let timeout = timeout.and_then(|timeout| timeout.try_into().ok());
-        let count = match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
-            Ok(count) => count,
-            Err(Errno::INTR) => 0,
-            Err(error) => return Err(error.into()),
-        };
-        stirring.extend(events[..count].iter().map(|event| Source::from_data(event.data.u64())));
-        Ok(())
+    /// What to wait at.
+    pub(super) fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.epoll))
     }
 
     /// Takes a child over. On an error it is gone.
@@ -262,6 +273,10 @@ impl Children {
         }
     }
 
+    pub(super) fn kill_all(&self) {
+        self.all.values().for_each(Child::kill);
+    }
+
     fn link(&mut self, child: ChildId) -> Option<&mut ParentLink> {
         self.unflushed.push(child);
         self.all.get_mut(&child)?.link.as_mut()
@@ -285,9 +300,8 @@ impl Children {
 }
 
 impl Drop for Children {
-    /// Whatever still runs can report to nobody any more, and its message will run elsewhere.
     fn drop(&mut self) {
-        self.all.values().for_each(Child::kill);
+        self.kill_all();
     }
 }
 

@@ -18,6 +18,7 @@ use umbel_broker::{Broker, BrokerError, Consumer, ConsumerOptions, NextStep, Tag
 
 use super::connection::{Connection, Setback};
 use super::control::remember;
+use super::driver::Helm;
 use super::event::WorkerEvent;
 use super::options::Pauses;
 use super::outbox::Stopping;
@@ -31,6 +32,7 @@ pub(super) struct Settler {
     pub(super) results: Results,
     pub(super) pauses: Pauses,
     pub(super) shared: Arc<Shared>,
+    pub(super) helm: Arc<Helm>,
 }
 
 impl Settler {

@@ -51,7 +51,7 @@ impl Shared {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             to_engine: Mailbox::new()?,
-            outbox: Outbox::default(),
+            outbox: Outbox::new()?,
             bell: Bell::default(),
             events: Mailbox::new()?,
             traffic: Traffic::default(),

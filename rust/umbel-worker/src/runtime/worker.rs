@@ -17,7 +17,7 @@ use umbel_protocol::{Destination, Message};
 use super::bell::Listener;
 use super::children::NewChild;
 use super::control::{Ear, Mouth, Word};
-use super::driver::Driver;
+use super::driver::Helm;
 use super::event::WorkerEvent;
 use super::options::WorkerOptions;
 use super::results::Results;
@@ -67,7 +67,7 @@ enum Parts {
 }
 
 struct Fresh {
-    driver: Driver,
+    helm: Arc<Helm>,
     settler: Settler,
     listener: Listener,
     ear: Option<Ear>,
@@ -97,14 +97,15 @@ impl Worker {
             pauses,
             words: Mutex::default(),
         };
-        let driver = Driver::new(Engine::new(engine), clock, Arc::clone(&shared))?;
+        let helm = Arc::new(Helm::new(Engine::new(engine), clock, Arc::clone(&shared))?);
         let ear = control_exchange.map(|exchange| {
             let (broker, shared) = (Arc::clone(&broker), Arc::clone(&shared));
             Ear { broker, exchange, pauses, shared }
         });
         let options = ConsumerOptions { worker_id, queues, lease, stores_results };
-        let settler = Settler { broker, options, results, pauses, shared: Arc::clone(&shared) };
-        let parts = Parts::Fresh(Box::new(Fresh { driver, settler, listener, ear }));
+        let settler =
+            Settler { broker, options, results, pauses, shared: Arc::clone(&shared), helm: Arc::clone(&helm) };
+        let parts = Parts::Fresh(Box::new(Fresh { helm, settler, listener, ear }));
         Ok(Self { shared, mouth, parts: Mutex::new(parts) })
     }
 
@@ -239,7 +240,7 @@ fn check(options: &WorkerOptions) -> Result<(), WorkerError> {
 impl Fresh {
     /// The engine thread: starts the others, and ends last.
     fn run(self, shared: &Arc<Shared>) {
-        let Self { driver, settler, listener, ear } = self;
+        let Self { helm, settler, listener, ear } = self;
         let started = start_part("umbel-broker", shared, move || settler.run())
             .and_then(|settler| start_part("umbel-doorbell", shared, move || listener.run()).map(|_| settler))
             .and_then(|settler| match ear {
@@ -249,10 +250,11 @@ impl Fresh {
         match started {
             Ok(settler) => {
                 guard("umbel-engine", shared, || {
-                    if let Err(error) = driver.run() {
+                    if let Err(error) = helm.run() {
                         fail(shared, format!("umbel-engine: {error}"));
                     }
                 });
+                helm.end();
                 shared.to_engine.close();
                 shared.outbox.stop();
                 shared.bell.stop();

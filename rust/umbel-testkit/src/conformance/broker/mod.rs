@@ -66,6 +66,7 @@ macro_rules! broker_conformance {
                 the_bell_rings_while_waiting,
                 the_bell_rings_for_returned_messages,
                 the_bell_gives_up_in_time,
+                a_listener_can_be_woken,
                 every_bell_rings,
                 a_silent_workers_messages_return,
                 a_late_settlement_is_lost,
