@@ -15,6 +15,14 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 
+class PoolName(click.Choice[str]):
+    """One of the names, or the path of a class."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Paths are looked at by whoever imports them."""
+        return value if "." in value or ":" in value else super().convert(value, param, ctx)
+
+
 def split_names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
     """Names with commas between them, as an option's callback."""
     return tuple(name.strip() for name in (value or "").split(",") if name.strip())
@@ -24,7 +32,11 @@ def split_names(_ctx: click.Context, _param: click.Parameter, value: str | None)
 @click.option("-n", "--hostname", metavar="NAME", help="Node name: w1, w1@%h (%h host, %n its first part, %d domain).")
 @click.option("-c", "--concurrency", type=AT_LEAST_ONE, metavar="N", help="Tasks run at once [usable CPUs].")
 @click.option(
-    "-P", "--pool", metavar="NAME", help="How tasks run: prefork, asyncio, gevent, eventlet, threads, solo [prefork]."
+    "-P",
+    "--pool",
+    type=PoolName(["prefork", "asyncio", "gevent", "eventlet", "threads", "solo", "processes", "custom"]),
+    metavar="NAME",
+    help="How tasks run: prefork, asyncio, gevent, eventlet, threads, solo [prefork].",
 )
 @click.option(
     "--processes", type=AT_LEAST_ONE, metavar="N", help="Processes of asyncio, gevent or eventlet, each with -c [1]."

@@ -25,6 +25,7 @@ class Link:
     def __init__(self, count: int) -> None:
         self.jobs = [Job(f"job-{number}") for number in range(count)]
         self.retired = False
+        self.wants_relief = 0
         self.flushed = False
         self.limited: str | None = None
 
@@ -33,6 +34,9 @@ class Link:
 
     def retire(self) -> None:
         self.retired = True
+
+    def ask_for_relief(self) -> None:
+        self.wants_relief += 1
 
     def flush(self) -> None:
         self.flushed = True
@@ -78,12 +82,14 @@ def test_asks_for_its_replacement_as_its_last_task_begins() -> None:
     assert link.flushed
 
 
-def test_retires_when_it_holds_too_much_memory_after_a_task() -> None:
-    sizes = iter([100, 300, 200])
-    link, tracer = Link(5), Recorder()
+def test_works_on_until_it_is_relieved_when_it_holds_too_much_memory_after_a_task() -> None:
+    sizes = iter([100, 300, 400])
+    wanted: list[int] = []
+    link, tracer = Link(4), Recorder(lambda _job, link: wanted.append(link.wants_relief))
     loop_over(link, tracer, max_memory=250, memory=lambda: next(sizes)).run()
-    assert tracer.ran == ["job-0", "job-1"]
-    assert link.retired
+    assert wanted == [0, 0, 1, 1]
+    assert link.wants_relief == 1
+    assert not link.retired
 
 
 def test_what_a_task_sets_in_context_variables_is_gone_with_it() -> None:

@@ -47,6 +47,7 @@ class Link:
         self.outcomes: dict[str, str] = {}
         self.records: dict[str, Any] = {}
         self.flushed = False
+        self.wants_relief = False
         #: Called with each outcome.
         self.on_finish = lambda _state: None
 
@@ -84,6 +85,9 @@ class Link:
         self.is_ending = True
         self.waiting = []
         self.ring()
+
+    def ask_for_relief(self) -> None:
+        self.wants_relief = True
 
     def flush(self) -> None:
         self.flushed = True
@@ -210,11 +214,13 @@ def test_it_retires_as_its_last_job_begins(app: Umbel) -> None:
     assert ending == [True, True]
 
 
-def test_it_retires_when_it_holds_too_much_memory(app: Umbel) -> None:
+def test_it_works_on_until_it_is_relieved_when_it_holds_too_much_memory(app: Umbel) -> None:
     app.task(name="add")(lambda: None)
     link = Link(*(Job(number, "add") for number in range(3)))
+    stop_after(link, 3)
     run(app, link, slots=1, max_memory=100, memory=lambda: 200)
-    assert len(link.outcomes) == 1
+    assert len(link.outcomes) == 3
+    assert link.wants_relief
 
 
 @pytest.mark.parametrize(("why", "state", "error"), [
