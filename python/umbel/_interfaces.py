@@ -77,6 +77,10 @@ class RecordWriter(Protocol):
         """Bytes of a record. Raises EncodeError."""
         ...
 
+    def write_part(self, task_id: str, state: str, result: Any) -> bytes:
+        """Bytes of a part of a chord. Raises EncodeError."""
+        ...
+
 
 class ResultAccess(Protocol):
     """Reads and writes records of results."""

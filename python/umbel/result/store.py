@@ -203,6 +203,31 @@ class ResultStore:
         except _native.NativeError as error:
             raise from_native(error) from error
 
+    # --- chords
+
+    def start_chord(self, group_id: str, size: int) -> None:
+        """A chord begins whose body waits for `size` results. Raises NotImplementedError without a result store."""
+        conf = self._app.conf
+        expires = conf.result_expires if conf.result_chord_expires is None else conf.result_chord_expires
+        try:
+            self._client().start_chord(group_id, size, expires or None)
+        except _native.NativeError as error:
+            raise from_native(error) from error
+
+    def extend_chord(self, group_id: str) -> None:
+        """A chord waits for one more result."""
+        try:
+            self._client().extend_chord(group_id)
+        except _native.NativeError as error:
+            raise from_native(error) from error
+
+    def chord_parts(self, group_id: str) -> list[bytes]:
+        """The parts of a chord, in order; none once its body went out."""
+        try:
+            return self._client().chord_parts(group_id)
+        except _native.NativeError as error:
+            raise from_native(error) from error
+
     def _client(self) -> _native.Client:
         if self._app.conf.result_backend in (None, "", "disabled", "disabled://"):
             raise NotImplementedError(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from umbel._native import Job, MessageDict
+    from umbel._native import Job
 
 __all__ = ["Context"]
 
@@ -108,9 +108,11 @@ class Context:
     link: Any = None
     #: The outcome has been handed over.
     reported: bool = False
+    #: Another call took the task's place.
+    replaced: bool = False
     _loaded: bool = False
     _children: list[Any] | None = None
-    _follow_ups: list[MessageDict] | None = None
+    _follow_ups: list[Any] | None = None
 
     def __init__(self, fields: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         if fields:
@@ -203,7 +205,7 @@ class Context:
         return self._children
 
     @property
-    def follow_ups(self) -> list[MessageDict]:
+    def follow_ups(self) -> list[Any]:
         """Messages to publish in the same step in which this one is acknowledged."""
         if self._follow_ups is None:
             self._follow_ups = []
