@@ -57,6 +57,8 @@ pub(super) struct Held {
     pub(super) predicted: Micros,
     /// When its time limits pass, once it runs.
     pub(super) deadlines: Deadlines,
+    /// Its hard limit has passed, and its child was asked to cancel it.
+    pub(super) overran: bool,
     /// Its child has been asked to give it back.
     pub(super) recalled: bool,
     /// What keeps others like it from being sent, and until when.
@@ -82,6 +84,7 @@ impl Held {
             since: 0,
             predicted: 0,
             deadlines: Deadlines::default(),
+            overran: false,
             recalled: false,
             lock,
             has_turn: false,
