@@ -337,6 +337,18 @@ def test_tasks_of_a_child_that_was_killed_are_run_again(
     assert worker.stop() == 0, worker.log()
 
 
+@pytest.mark.parametrize("name", ["custom", "apps.own_pool:NotedPool"])
+def test_a_pool_of_one_s_own(start_worker: StartWorker, tmp_path: Path, path: str, name: str) -> None:
+    url = f"sqlite:///{tmp_path}/umbel.sqlite3"
+    env = {**urls(url), "NOTES": path, "CELERY_CUSTOM_WORKER_POOL": "apps.own_pool:NotedPool"}
+    worker = start_worker("-P", name, "-c", "2", env=env, app="apps.behaving").wait_ready()
+    assert "2 (noted)" in worker.log()
+    with behaving.build(broker_url=url, result_backend=url) as app:
+        assert app.tasks["async.add"].delay(1, 1).get(timeout=PATIENCE) == 2
+    assert notes(path) == ["spawned"]
+    assert worker.stop() == 0, worker.log()
+
+
 def test_processes_of_the_asyncio_pool_share_the_work(start_pool: StartPool, tmp_path: Path, path: str) -> None:
     app, worker = start_pool("asyncio", "-c", "2", "--processes", "2")
     assert "2 (asyncio, 2 processes)" in worker.log()
