@@ -8,11 +8,11 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use umbel_broker::SystemClock;
 use umbel_protocol::Destination;
 use umbel_worker::engine::{ChildId, EngineConfig, ShutdownKind, TaskOptions};
 use umbel_worker::runtime::{self, Pauses, Stats, WorkerError, WorkerOptions};
 
+use crate::clock::ProcessClock;
 use crate::errors::{ConfigError, broker_error};
 use crate::options::Options;
 use crate::runtime::OneProcess;
@@ -75,6 +75,8 @@ fn task_options(task: &Bound<'_, PyAny>) -> PyResult<TaskOptions> {
         store_errors_even_if_ignored: flag("store_errors_even_if_ignored", false)?,
         time_limit: given.seconds("time_limit")?.flatten(),
         soft_time_limit: given.seconds("soft_time_limit")?.flatten(),
+        rate_limit: given.get("rate_limit")?,
+        unique: flag("unique", false)?,
     })
 }
 
@@ -90,7 +92,7 @@ impl Worker {
             result_options: options.transport("result_backend_transport_options")?,
         };
         let (broker, backend) = stores.open().map_err(broker_error)?;
-        let worker = runtime::Worker::new(broker, backend, worker_options(&options)?, Arc::new(SystemClock));
+        let worker = runtime::Worker::new(broker, backend, worker_options(&options)?, Arc::new(ProcessClock));
         Ok(Self { worker: OneProcess::new("Worker", worker.map_err(worker_error)?) })
     }
 
@@ -163,6 +165,13 @@ impl Worker {
         Ok(())
     }
 
+    /// Makes the engine look at the clock, which was moved.
+    fn tick(&self, py: Python<'_>) -> PyResult<()> {
+        let worker = self.worker.get()?;
+        py.detach(|| worker.tick());
+        Ok(())
+    }
+
     /// Readable while `drain` has something.
     fn fileno(&self) -> PyResult<i32> {
         Ok(self.worker.get()?.notifications().as_raw_fd())
@@ -217,6 +226,7 @@ fn stats_dict<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, PyDict
     ] {
         dict.set_item(name, value)?;
     }
+    dict.set_item("more", engine.more)?;
     let totals = &engine.totals;
     for (name, value) in [
         ("received", totals.received),

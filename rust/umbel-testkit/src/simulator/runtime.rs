@@ -52,6 +52,8 @@ pub(super) struct Worker {
     /// The latest its clock has shown.
     pub(super) latest: i64,
     pub(super) has_jumped: bool,
+    /// How often.
+    pub(super) jumps: i64,
     /// What waits for it while its process stands still.
     pub(super) backlog: Backlog,
     /// How long it stood still in all, µs.
@@ -104,6 +106,7 @@ impl Worker {
             clock_offset: 0,
             latest: i64::MIN,
             has_jumped: false,
+            jumps: 0,
             backlog: None,
             frozen_for: 0,
             is_silent: false,
@@ -233,6 +236,7 @@ impl World {
             Output::Dispatch { child, jobs } => self.order(worker, child, Order::Run(jobs)),
             Output::Recall { child, jobs } => self.order(worker, child, Order::GiveBack(jobs)),
             Output::SoftLimit { child, job } => self.order(worker, child, Order::SoftLimit(job)),
+            Output::Cancel { child, job, why } => self.order(worker, child, Order::Cancel(job, why)),
             Output::StopChild { child } => {
                 state.standing.insert(child, Standing::Stopped);
                 state.stopped_at.insert(child, self.now);
@@ -255,7 +259,7 @@ impl World {
                 state.standing.insert(child, Standing::Gone);
                 state.assigned.retain(|_, (at, _)| *at != child);
             }
-            Output::Notice(_) => {}
+            Output::Notice(_) | Output::Release(_) => {}
             Output::Stopped => self.stopped(worker),
         }
     }

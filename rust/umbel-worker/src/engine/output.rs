@@ -6,7 +6,7 @@ use umbel_broker::Settlement;
 use umbel_protocol::{TaskFacts, Timestamp};
 
 use super::input::ChildId;
-use super::job::{Job, JobId};
+use super::job::{Cancel, Job, JobId};
 
 /// One thing to do, in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +40,16 @@ pub enum Output {
         /// Which job.
         job: JobId,
     },
+    /// Cancel one of several jobs that run in a child, if it still runs. The child reports how it ended; a job that
+    /// cannot be cancelled (it runs in a thread, or will not end) is not reported, and the engine goes on to kill.
+    Cancel {
+        /// Which child.
+        child: ChildId,
+        /// Which job.
+        job: JobId,
+        /// Why.
+        why: Cancel,
+    },
     /// Tell a child to end once its running jobs are done.
     StopChild {
         /// Which child.
@@ -57,6 +67,8 @@ pub enum Output {
         /// The signal's number.
         signal: i32,
     },
+    /// Give up these locks, by name and owner: others like those tasks may be sent again.
+    Release(Vec<(String, String)>),
     /// Children are missing: start this many.
     Spawn {
         /// How many.
