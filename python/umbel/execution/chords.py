@@ -194,9 +194,10 @@ def _fail_body(app: Any, request: Context, body: Any, error: BaseException) -> l
 def _errbacks(signature: Mapping[str, Any]) -> list[tuple[str | None, list[Any]]]:
     """Whose errbacks to call for a body that will never run: those of each member of a group, else its own."""
     options = signature.get("options") or {}
+    fields: dict[str, Any] = dict(signature.get("kwargs") or {})
     own = options.get("link_error") or []
     own = list(own) if isinstance(own, (list, tuple)) else [own]
-    kind, fields = signature.get("subtask_type"), signature.get("kwargs") or {}
+    kind = signature.get("subtask_type")
     if kind == "chord" and fields.get("body") and fields["body"]["task"] == "celery.accumulate":
         # A group whose results are gathered, as part of a header or in a task's place.
         kind, fields = "group", {"tasks": _members(fields["header"])}
