@@ -31,7 +31,7 @@ def report(cli: CliContext) -> int:
         "app": app.main or "default",
         "broker": describe_url(str(app.conf.broker_url), "none"),
         "results": describe_url(app.conf.result_backend, "not stored"),
-        "tasks": str(len([name for name in app.tasks if not name.startswith("celery.")])),
+        "tasks": str(len([name for name in app.tasks if not name.startswith(("celery.", "umbel."))])),
     }
     for label, text in lines.items():
         click.echo(f"{label:>10}  {text}")

@@ -24,7 +24,11 @@ def shell(cli: CliContext, wanted: str | None, without_tasks: bool) -> int:
     names: dict[str, Any] = {"app": app, "celery": app, "umbel": umbel_package}
     if not without_tasks:
         names.update(
-            {name.rpartition(".")[2]: task for name, task in app.tasks.items() if not name.startswith("celery.")}
+            {
+                name.rpartition(".")[2]: task
+                for name, task in app.tasks.items()
+                if not name.startswith(("celery.", "umbel."))
+            }
         )
     if wanted != "python" and _ipython(names, required=wanted == "ipython"):
         return 0

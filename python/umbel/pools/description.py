@@ -102,7 +102,7 @@ class AppDescription:
     @property
     def task_names(self) -> list[str]:
         """Of the user's tasks, sorted."""
-        return sorted(task["name"] for task in self.tasks if not task["name"].startswith("celery."))
+        return sorted(task["name"] for task in self.tasks if not task["name"].startswith(("celery.", "umbel.")))
 
     @property
     def queue_names(self) -> list[str]:
