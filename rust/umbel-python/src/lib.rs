@@ -1,6 +1,7 @@
 //! The Python extension `umbel._native`. Importing it starts no thread.
 
 mod client;
+mod clock;
 mod codec;
 mod control;
 mod descriptor;
@@ -30,6 +31,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     codec::register(module)?;
     repr::register(module)?;
     text::register(module)?;
+    module.add_function(wrap_pyfunction!(clock::set_clock_offset, module)?)?;
     module.add_class::<client::Client>()?;
     module.add_class::<job::Job>()?;
     module.add_class::<process_state::ProcessState>()?;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::clock::ProcessClock;
 use umbel_backend::Backend;
-use umbel_broker::{Broker, BrokerError, SystemClock, TransportOptions};
+use umbel_broker::{Broker, BrokerError, TransportOptions};
 
 /// Where a broker and a result store are.
 pub(crate) struct Stores {
@@ -20,7 +21,7 @@ pub(crate) type Opened = (Arc<dyn Broker>, Option<Arc<dyn Backend>>);
 impl Stores {
     /// Both, not yet connected.
     pub(crate) fn open(&self) -> Result<Opened, BrokerError> {
-        let clock = Arc::new(SystemClock);
+        let clock = Arc::new(ProcessClock);
         let result_url = self.result_url.as_deref();
         let (url, options) = (&self.broker_url, &self.broker_options);
         let broker = match result_url {
