@@ -73,6 +73,7 @@ class RecordWriter(Protocol):
         traceback: str | None = None,
         request: Any = None,
         children: list[Any] | None = None,
+        attempts: list[dict[str, Any]] | None = None,
     ) -> bytes:
         """Bytes of a record. Raises EncodeError."""
         ...

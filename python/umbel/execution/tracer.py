@@ -202,7 +202,7 @@ class Tracer:
     # --- 2. execute
 
     def _execute(self, runner: TaskRunner, request: Context, args: Any, kwargs: Any) -> None:
-        started = time.monotonic()
+        request.started = started = time.monotonic()
         task = runner.task
         value: Any = None
         state: str | None = None
@@ -271,7 +271,10 @@ class Tracer:
                 publish = [*publish, *messages]
                 children += more
             if self._format is not None and not _ignores_result(runner, request):
-                record = self._format.write(request.id, "SUCCESS", value, None, request, children)
+                attempts = None
+                if request.retries or request.job.failed_deliveries:
+                    attempts = request.attempts("SUCCESS", None, self._app.now())
+                record = self._format.write(request.id, "SUCCESS", value, None, request, children, attempts)
                 expires = self._format.expires
         except EncodeError as error:
             return self._fail(runner, request, error), error
@@ -319,8 +322,9 @@ class Tracer:
         self, request: Context, state: str, exception: BaseException, text: str | None, children: list[Any]
     ) -> bytes:
         assert self._format is not None
+        attempts = request.attempts(state, safe_repr(exception), self._app.now())
         try:
-            return self._format.write(request.id, state, exception, text, request, children)
+            return self._format.write(request.id, state, exception, text, request, children, attempts)
         except EncodeError as error:
             # Extended records hold the arguments, which pickle may carry and JSON may not; or all is too much.
             refused = error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from umbel import _current
 from umbel.exceptions import IncompleteStream, TimeoutError
+from umbel.result.attempts import Attempt, attempts_of, moment
 from umbel.result.failures import with_remote_traceback
 from umbel.result.waiting import assert_will_not_block, unfinished
 from umbel.states import PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
@@ -370,10 +371,12 @@ class AsyncResult(ResultBase, Generic[R]):
     @property
     def date_done(self) -> datetime | None:
         """When it reached a ready state."""
-        value = self._meta().get("date_done")
-        if isinstance(value, str):
-            return datetime.fromisoformat(value.replace("Z", "+00:00"))
-        return value
+        return moment(self._meta().get("date_done"))
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Every try of the task, oldest first: when, where, how it ended and why. The last 50 are kept."""
+        return attempts_of(self._meta())
 
     @property
     def children(self) -> list[Any] | None:

@@ -65,12 +65,14 @@ class RecordFormat:
         traceback: str | None = None,
         request: Any = None,
         children: list[Any] | None = None,
+        attempts: list[dict[str, Any]] | None = None,
     ) -> bytes:
-        """Bytes of a record. `result` is the exception itself in exception states.
+        """Bytes of a record. `result` is the exception itself in exception states; `attempts` are the tries there were,
+        where there was more to them than a success.
 
         Raises EncodeError for what the serializer cannot write, and for more than `worker_max_message_bytes`.
         """
-        if state == "SUCCESS" and traceback is None and self._is_plain:
+        if state == "SUCCESS" and traceback is None and attempts is None and self._is_plain:
             return self._bounded(self._success(task_id, result, request, children))
         if state in EXCEPTION_STATES and isinstance(result, BaseException):
             result = self.exception_value(result)
@@ -88,6 +90,8 @@ class RecordFormat:
                 record["parent_id"] = request.parent_id
             if self.extended:
                 record.update(_extended(request))
+        if attempts is not None:
+            record["attempts"] = attempts
         record["task_id"] = task_id
         return self._finish(record)
 
