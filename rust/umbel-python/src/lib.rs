@@ -1,5 +1,6 @@
 //! The Python extension `umbel._native`. Importing it starts no thread.
 
+mod bridge;
 mod client;
 mod codec;
 mod descriptor;
@@ -29,6 +30,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     codec::register(module)?;
     repr::register(module)?;
     text::register(module)?;
+    bridge::register(module)?;
     module.add_class::<client::Client>()?;
     module.add_class::<job::Job>()?;
     module.add_class::<process_state::ProcessState>()?;

@@ -31,7 +31,7 @@ pub fn judgement(record: &[u8], limits: &Limits) -> Vec<u8> {
 }
 
 /// True for a record of state `SUCCESS`, in any of Celery's serializers, compressed or not.
-fn is_success(record: &[u8], limits: &Limits) -> bool {
+pub fn is_success(record: &[u8], limits: &Limits) -> bool {
     match record.strip_prefix(COMPRESSED) {
         Some(rest) => decompressed(rest, limits).is_some_and(|plain| plain_is_success(&plain, limits)),
         None => plain_is_success(record, limits),

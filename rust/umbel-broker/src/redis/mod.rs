@@ -42,7 +42,7 @@ use crate::url::TransportOptions;
 
 #[doc(hidden)]
 pub use consumer::SettlementWriter;
-pub use known::{judgement, milliseconds, result_key};
+pub use known::{is_success, judgement, milliseconds, result_key};
 pub use link::Link;
 pub use options::{Credentials, Endpoint, RedisOptions, ResultLayout, Sentinels, Server, result_prefix};
 pub use scripts::STORE;
