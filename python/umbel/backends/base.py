@@ -44,6 +44,10 @@ class Store(Protocol):
         """Removes records that have outlived their time, where the store does not do so itself; says how many."""
         ...
 
+    def close(self) -> None:
+        """Closes connections; nothing is called afterwards."""
+        ...
+
 
 def key_prefix(settings: StoreSettings) -> str:
     """What stands before keys: `global_keyprefix` of `result_backend_transport_options`, joined as Celery joins it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from typing import Any
 
 from umbel import _native
@@ -21,15 +22,19 @@ from umbel.states import EXCEPTION_STATES
 
 try:
     import celery
+    import celery.exceptions
     from celery.backends.base import KeyValueStoreBackend
     from celery.result import result_from_tuple
+    from kombu.exceptions import SerializationError, SerializerNotInstalled
 except ImportError as error:
     raise missing("A result backend of Celery's", "celery", "celery") from error
 
 __all__ = ["CeleryStore"]
 
 #: Errors that come again however often it is tried.
-_LASTING = (TypeError, ValueError, EncodeError, DecodeError, NotImplementedError)
+_LASTING = (
+    TypeError, ValueError, EncodeError, DecodeError, NotImplementedError, SerializationError, SerializerNotInstalled
+)  # fmt: skip
 
 
 class CeleryStore:
@@ -40,15 +45,16 @@ class CeleryStore:
 
         Raises ImproperlyConfigured if it cannot be imported or made.
         """
-        name = settings.get("result_serializer") or "json"
-        codec = by_name(name)
+        codec = by_name(settings.get("result_serializer") or "json")
         self._is_json = codec.content_type == "application/json"
         self._encode = _native.json_dumps if self._is_json else codec.dumps
         accept = settings.get("result_accept_content") or settings.get("accept_content") or ["json"]
         self._accept = accepted(accept) | {codec.content_type}
         self._app = celery.Celery("umbel.results", set_as_current=False)
-        known = {name: value for name, value in settings.items() if name in self._app.conf and value is not None}
-        self._app.conf.update({**known, "result_backend": None})
+        given = {name: value for name, value in settings.items() if value is not None}
+        # Bytes are compressed, and checked for what they are, before and after the class sees them.
+        ours = {"result_backend": None, "result_compression": None, "result_accept_content": sorted(self._accept)}
+        self._app.conf.update({**given, **ours})
         try:
             self._backend = import_by_name(path)(app=self._app, url=url)
         except (ImportError, AttributeError, ImproperlyConfigured, celery.exceptions.ImproperlyConfigured) as error:
@@ -63,6 +69,8 @@ class CeleryStore:
                     self._set(name, state, record)
                 elif name.startswith(SAVED_GROUP):
                     saved = load_packed(record, self._accept)["result"]
+                    # Not every class can save one again.
+                    self._backend.delete_group(name[len(SAVED_GROUP) :])
                     self._backend.save_group(name[len(SAVED_GROUP) :], result_from_tuple(saved, self._app))
                 else:
                     self._store(name, state, load_packed(record, self._accept))
@@ -88,7 +96,8 @@ class CeleryStore:
             if self._keyed:
                 # Not every class has an `mget` that keeps the order.
                 found = (self._backend.get(self._key(name)) for name in names)
-                return [None if data is None else _bytes(data) for data in found]
+                # A file that is being written is empty for a moment.
+                return [_bytes(data) if data else None for data in found]
             return [self._meta(name) for name in names]
 
     def _meta(self, name: str) -> bytes | None:
@@ -101,8 +110,9 @@ class CeleryStore:
         record = {"status": None, "result": None, "traceback": None, "children": None, "date_done": None, **meta}
         if record["status"] in EXCEPTION_STATES and isinstance(record["result"], BaseException):
             record["result"] = self._backend.prepare_exception(record["result"])
-        if hasattr(record["date_done"], "isoformat"):
-            record["date_done"] = record["date_done"].isoformat()
+        done = record["date_done"]
+        if isinstance(done, datetime):
+            record["date_done"] = (done if done.tzinfo else done.replace(tzinfo=timezone.utc)).isoformat()
         return _bytes(self._encode(record))
 
     def forget(self, names: Sequence[str]) -> int:
@@ -123,6 +133,10 @@ class CeleryStore:
         with _errors():
             self._backend.cleanup()
         return 0
+
+    def close(self) -> None:
+        """As `Store.close`: what the class has open goes with it."""
+        self._app.close()
 
     def _key(self, name: str) -> Any:
         if name.startswith(SAVED_GROUP):

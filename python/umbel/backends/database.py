@@ -6,7 +6,7 @@ A row holds the parts of a record in columns; what is no text is written by the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -15,7 +15,7 @@ from umbel import _native
 from umbel.backends.base import SAVED_GROUP, Row, StoreSettings, missing
 from umbel.config import import_by_name
 from umbel.exceptions import EncodeError, ImproperlyConfigured, OperationalError
-from umbel.serialization import accepted, by_name
+from umbel.serialization import accepted, by_name, loads
 from umbel.serialization.packing import load_packed
 from umbel.states import READY_STATES
 
@@ -43,8 +43,9 @@ class DatabaseStore:
         """Raises ImproperlyConfigured, OperationalError. Makes the tables, or adds to them what is missing."""
         if not url:
             raise ImproperlyConfigured("result_backend: the database needs a URL, here or in database_url")
-        codec = by_name(settings.get("result_serializer") or "json")
-        self._encode = _native.json_dumps if codec.content_type == "application/json" else codec.dumps
+        self._codec = codec = by_name(settings.get("result_serializer") or "json")
+        is_json = codec.content_type == "application/json"
+        self._dumps: Callable[[Any], Any] = _native.json_dumps if is_json else codec.dumps
         accept = settings.get("result_accept_content") or settings.get("accept_content") or ["json"]
         self._accept = accepted(accept) | {codec.content_type}
         self._expires: float | None = settings.get("result_expires") or None
@@ -78,7 +79,8 @@ class DatabaseStore:
         values: dict[str, Any] = {
             "status": fields["status"],
             "result": self._encode(fields["result"]),
-            "traceback": fields.get("traceback"),
+            # PostgreSQL takes no text with a zero.
+            "traceback": (fields.get("traceback") or "").replace("\0", "\ufffd") or None,
             "children": self._encode(fields["children"]) if fields.get("children") else None,
             "date_done": now,
         }
@@ -97,10 +99,14 @@ class DatabaseStore:
         found = {name: self._record(row) for name, row in self._rows(self._tasks, tasks)}
         groups = [name[len(SAVED_GROUP) :] for name in names if name.startswith(SAVED_GROUP)]
         for group_id, row in self._rows(self._groups, groups):
-            found[SAVED_GROUP + group_id] = self._bytes({"result": self._decode(row["result"])})
+            saved = self._decode(row["result"])
+            # Celery pickles the group itself.
+            found[SAVED_GROUP + group_id] = self._encode(
+                {"result": saved.as_tuple() if hasattr(saved, "as_tuple") else saved}
+            )
         return [found.get(name) for name in names]
 
-    def _rows(self, table: sa.Table, keys: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def _rows(self, table: sa.Table, keys: Sequence[str]) -> Iterator[tuple[str, Mapping[Any, Any]]]:
         key = table.c[_key(table)]
         for start in range(0, len(keys), _PAGE):
             with _errors(), self._engine.connect() as connection:
@@ -108,7 +114,7 @@ class DatabaseStore:
                 found = rows.mappings().all()
             yield from ((row[key.name], row) for row in found)
 
-    def _record(self, row: Mapping[str, Any]) -> bytes:
+    def _record(self, row: Mapping[Any, Any]) -> bytes:
         state = row["status"] or "PENDING"
         done = row["date_done"] if state in READY_STATES else None
         record: dict[str, Any] = {
@@ -124,19 +130,20 @@ class DatabaseStore:
         if isinstance(stamps, dict):
             record.update(stamps.get("stamps") or {}, stamped_headers=stamps.get("stamped_headers"))
         record["task_id"] = row["task_id"]
-        return self._bytes(record)
+        return self._encode(record)
 
-    def _bytes(self, record: dict[str, Any]) -> bytes:
-        data = self._encode(record)
-        return data.encode() if isinstance(data, str) else data
+    def _encode(self, value: Any) -> bytes:
+        data = self._dumps(value)
+        return data.encode() if isinstance(data, str) else bytes(data)
 
     def _decode(self, value: bytes | None) -> Any:
         if value is None:
             return None
-        data = bytes(value)
-        if self._encode is _native.json_dumps and data[:1] != b"\x80" and data[:1] != b"\x00":
-            return _native.json_loads(data)
-        return load_packed(data, self._accept)
+        data, codec = bytes(value), self._codec
+        if data[:1] == b"\x80" and codec.content_type == "application/json":
+            # Celery wrote pickles of old, whatever the setting.
+            codec = by_name("pickle")
+        return loads(data, codec.content_type, codec.content_encoding, self._accept)
 
     # --- removing
 
@@ -163,6 +170,10 @@ class DatabaseStore:
             for table in (self._tasks, self._groups):
                 count += connection.execute(sa.delete(table).where(table.c.date_done < oldest)).rowcount
         return count
+
+    def close(self) -> None:
+        """As `Store.close`."""
+        self._engine.dispose()
 
     # --- tables
 

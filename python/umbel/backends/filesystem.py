@@ -29,7 +29,9 @@ class FilesystemStore:
         self._prefix = key_prefix(settings)
         self._expires: float | None = settings.get("result_expires") or None
         if not os.access(self._folder, os.W_OK | os.X_OK):
-            raise ImproperlyConfigured(f"result_backend: {self._folder} is no folder that can be written to; make it first")
+            raise ImproperlyConfigured(
+                f"result_backend: {self._folder} is no folder that can be written to; make it first"
+            )
 
     def write(self, batch: Sequence[Row]) -> None:
         """As `Store.write`. Raises EncodeError for names that cannot be a file's."""
@@ -73,6 +75,9 @@ class FilesystemStore:
                     count += _remove(Path(entry.path))
         return count
 
+    def close(self) -> None:
+        """Nothing is open."""
+
     def _path(self, name: str) -> Path:
         key = self._prefix + record_key(name)
         # An id comes from whoever sends tasks: it must not lead out of the folder.
@@ -99,7 +104,8 @@ def _folder_of(url: str) -> str:
 
 def _content(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        # One that Celery is writing is empty for a moment.
+        return path.read_bytes() or None
     except FileNotFoundError:
         return None
 

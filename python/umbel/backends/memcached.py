@@ -36,7 +36,9 @@ class MemcachedStore:
         """Raises ImproperlyConfigured if the URL names no server."""
         servers = [server for server in url.partition("://")[2].rstrip("/").split(";") if server]
         if not servers:
-            raise ImproperlyConfigured("result_backend: cache+memcached:// needs a server: cache+memcached://host:11211/")
+            raise ImproperlyConfigured(
+                "result_backend: cache+memcached:// needs a server: cache+memcached://host:11211/"
+            )
         self._prefix = key_prefix(settings)
         given = dict(settings.get("cache_backend_options") or {})
         options = {**_DEFAULTS, **{name: given[name] for name in given if name not in _FORGOTTEN_OPTIONS}}
@@ -76,6 +78,10 @@ class MemcachedStore:
     def remove_expired(self) -> int:
         """It does so itself."""
         return 0
+
+    def close(self) -> None:
+        """As `Store.close`."""
+        self._client.close()
 
     def _key(self, name: str) -> str:
         return self._prefix + record_key(name)

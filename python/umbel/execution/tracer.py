@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from umbel import _current, _native, signals
+from umbel.backends.opening import is_native
 from umbel.exceptions import (
     ContentDisallowed,
     DecodeError,
@@ -35,6 +36,7 @@ from umbel.execution.follow_ups import call_errbacks, fail_chain, needs_canvas, 
 from umbel.execution.forks import end_fork, fork_count
 from umbel.execution.report import log_failure, log_ignored, log_rejected, log_retry, log_success, logger
 from umbel.execution.runner import TaskRunner
+from umbel.execution.storing import StoringLink
 from umbel.serialization import accepted, loads
 from umbel.serialization.compression import decompress
 from umbel.task import Context
@@ -75,14 +77,18 @@ class Tracer:
         conf = app.conf
         self._accept = accepted(conf.accept_content)
         self._format: RecordWriter | None = None
+        self._stores_here = False
         if conf.result_backend not in _NO_RESULTS:
             self._format = app.results.format
+            self._stores_here = not is_native(conf.result_backend)
 
     def run(self, job: Job, link: ChildLink) -> None:
         """Runs the job and reports its outcome to the link, exactly once, whatever the task and its hooks raise.
 
         Raises what a task raises to end its process (KeyboardInterrupt, WorkerShutdown), after the report.
         """
+        if self._stores_here:
+            link = cast("ChildLink", StoringLink(link, self._app.client))
         try:
             runner, request, args, kwargs = self._read(job)
         except _Unreadable as error:

@@ -1,7 +1,7 @@
 //! A result store that is a Python object: stores without an engine in Rust run through here.
 //!
 //! The object has `write(batch)` with tuples of task id, state, record and life in seconds, `read(task_ids)`,
-//! `forget(task_ids)` and `remove_expired()`, as `umbel.backends.base.Store` says. It serves one call at a time.
+//! `forget(task_ids)`, `remove_expired()` and `close()`, as `umbel.backends.base.Store` says. It serves one call at a time.
 
 use std::sync::Arc;
 
@@ -73,6 +73,17 @@ impl ResultStore for PythonStore {
 
     fn remove_expired(&mut self) -> Result<u64> {
         attached(&self.url, |py| self.store.call_method0(py, "remove_expired")?.extract(py))
+    }
+}
+
+impl Drop for PythonStore {
+    /// Closes what it has open, unless the interpreter is ending and closes it anyway.
+    fn drop(&mut self) {
+        Python::try_attach(|py| {
+            if let Err(error) = self.store.call_method0(py, "close") {
+                log::warn!("{}: cannot be closed: {error}", self.url);
+            }
+        });
     }
 }
 
