@@ -221,6 +221,11 @@ class AppInterface(Protocol):
         ...
 
     @property
+    def control(self) -> Any:
+        """Its way to the workers."""
+        ...
+
+    @property
     def results(self) -> ResultAccess:
         """Its results."""
         ...

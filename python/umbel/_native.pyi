@@ -8,7 +8,7 @@ Durations are seconds, moments are seconds since the epoch, sizes are bytes.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict, final, type_check_only
+from typing import Any, Literal, TypeAlias, TypedDict, final, type_check_only
 
 from typing_extensions import Required
 
@@ -102,6 +102,9 @@ class DeadLetterDict(TypedDict):
     content_type: str
     content_encoding: str
 
+#: Content type, content encoding and body.
+Content: TypeAlias = tuple[str, str, bytes]
+
 @final
 class Client:
     """Publishes and waits for results. Thread-safe; usable after fork (it connects anew in the child)."""
@@ -163,6 +166,25 @@ class Client:
     def dead_letter(self, id: str, /) -> DeadLetterDict | None: ...
     def dead_replay(self, ids: Sequence[str], /) -> int: ...
     def dead_purge(self, ids: Sequence[str] | None, /) -> int: ...
+    def revoke(self, ids: Sequence[str], stamps: Sequence[tuple[str, str]], until: float) -> None:
+        """Tasks are not to run until `until`: kept in the broker, for workers of now and later."""
+
+    def revoked(self) -> list[str]:
+        """Ids of tasks that the broker knows to be revoked, sorted."""
+
+    def broadcast(self, exchange: str, headers: str, content: Content) -> None:
+        """Says something to everybody who listens on `exchange` now."""
+
+    def open_box(self, exchange: str, routing_key: str) -> None:
+        """Opens a box for answers."""
+
+    def collect(self, exchange: str, routing_key: str, timeout: float) -> list[tuple[str, str, str, bytes]]:
+        """Takes the answers out of a box, waiting for one up to `timeout` seconds: headers, content type, content
+        encoding and body of each."""
+
+    def close_box(self, exchange: str, routing_key: str) -> None:
+        """Closes a box and forgets what is in it."""
+
     def advice(self) -> list[str]:
         """What is wrong with the way the broker's server is set up, for people; empty as a rule."""
 
@@ -211,8 +233,8 @@ class Worker:
     Options: `hostname`, `queues` (list), `accept_content` (MIME names), `prefetch_multiplier` (int; None or 0:
     automatic), `max_deliveries` (default 5; None: without bound), `shutdown_timeout` (default 25; None: for ever),
     `result_expires` (default a day; None: never), `delay_threshold` (default 3: messages due later go to the broker's
-    delayed set), `max_message_bytes`, `lease` (default 10), `open_results` and transport options as for `Client`.
-    Others are ignored.
+    delayed set), `max_message_bytes`, `lease` (default 10), `control_exchange` (None: deaf to remote control),
+    `open_results` and transport options as for `Client`. Others are ignored.
     """
 
     def __new__(cls, broker_url: str, result_url: str | None, options: Mapping[str, object]) -> Worker: ...
@@ -240,6 +262,10 @@ class Worker:
         ("retiring", child_id)                it asked to be replaced; spawn one
         ("received", name, id, eta|None)      only when wanted: see `want_notices`
         ("revoked"|"expired"|"dead"|"requeued", name, id, detail)
+        ("terminated", name, id, signal)      a revoked task ended with its process, which was sent the signal
+        ("unkillable", name, id, "")          a revoked task runs where no signal can end it alone
+        ("listening",)                        remote control is heard from now on, or was tried for the first time
+        ("request", (headers, content_type, content_encoding, body))  somebody said something to all workers
         ("refused", "", id, error)            a follow-up or record of a task that was acknowledged before is lost:
                                               the broker or result store does not take it
         ("connected", url) / ("disconnected", url, error, retry_in)
@@ -248,11 +274,26 @@ class Worker:
         ("stopped",)                          all threads have ended
         """
 
+    def revoke(
+        self, ids: Sequence[str], stamps: Sequence[tuple[str, str]], until: float, signal: int | None = None
+    ) -> None:
+        """Tasks are not to run; what runs is sent `signal`, if one is given. The broker is told soon, for others.
+        `until`: seconds since the epoch."""
+
+    def present(self, ids: Sequence[str]) -> list[tuple[str, bool]]:
+        """Those of `ids` whose tasks are here and have not ended, with whether they run. Raises as `stats`."""
+
+    def revoked(self) -> list[str]:
+        """Ids of tasks that are revoked, sorted. Raises as `stats`."""
+
+    def answer(self, exchange: str, routing_key: str, headers: str, content: Content) -> None:
+        """Sends the answer to a request into the box of who asked, soon."""
+
     def want_notices(self, received: bool) -> None: ...
     def stats(self) -> dict[str, Any]:
         """Counters: held, waiting, timed, queued, running, unconfirmed, window, children, slots; since the start:
-        received, succeeded, failed, retried, ignored, rejected, requeued, delayed, dead, expired, lost, fetched,
-        settled, exchanges, stored, disconnects, dispatched. Raises RuntimeError unless it runs."""
+        received, succeeded, failed, retried, ignored, rejected, requeued, delayed, dead, expired, revoked, lost,
+        fetched, settled, exchanges, stored, disconnects, dispatched. Raises RuntimeError unless it runs."""
 
     def set_pool_size(self, size: int) -> None:
         """How many children there should be; missing ones are asked for with "spawn"."""

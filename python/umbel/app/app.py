@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
+from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
@@ -32,6 +33,7 @@ from umbel.task import Context, Task
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
+    from umbel.app.control import Control
     from umbel.routing import Queues
     from umbel.task import CallOptions
 
@@ -315,6 +317,13 @@ class Umbel:
             self._client_version = version
 
     _client_key: tuple[Any, ...] = ()
+
+    @cached_property
+    def control(self) -> Control:
+        """Speaks to the workers: revokes tasks, changes limits, asks who is there."""
+        from umbel.app.control import Control
+
+        return Control(self)
 
     @property
     def results(self) -> ResultStore:

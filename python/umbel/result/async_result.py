@@ -455,6 +455,40 @@ class AsyncResult(ResultBase, Generic[R]):
     def ignored(self, value: bool | None) -> None:
         self._ignored = bool(value)
 
+    def revoke(
+        self,
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | int | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Tells workers not to run the task: see `app.control.revoke`.
+
+        Args:
+            connection: Accepted for Celery's sake.
+            terminate: End it even if it runs: the process that runs it is sent `signal` (None: SIGTERM).
+            wait: Wait for the workers' answers, up to `timeout` seconds (None: 1).
+
+        Raises:
+            OperationalError: The broker cannot be reached.
+        """
+        self.app.control.revoke(self.id, terminate=terminate, signal=signal or "SIGTERM", reply=wait, timeout=timeout)
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: dict[str, Any],
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | int | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Tells workers not to run tasks with these stamps; the rest is as for `revoke`."""
+        self.app.control.revoke_by_stamped_headers(
+            headers, terminate=terminate, signal=signal or "SIGTERM", reply=wait, timeout=timeout
+        )
+
     def forget(self) -> None:
         """Deletes the record, and those of its parents."""
         self._cache = None

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
 logger = logging.getLogger("umbel.worker")
+
+
+def signal_name(number: int) -> str:
+    """`SIGTERM` for 15; `signal 99` for what has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def log_notice(notice: tuple[Any, ...]) -> None:
@@ -26,6 +35,18 @@ def _received(_kind: str, name: str, task_id: str, eta: float | None = None) -> 
 
 def _discarded(kind: str, name: str, task_id: str, detail: str = "") -> None:
     logger.info("Discarding %s task: %s[%s]%s", kind, name, task_id, f" {detail}" if detail else "")
+
+
+def _terminated(_kind: str, name: str, task_id: str, signum: int) -> None:
+    logger.warning("Task %s[%s] was revoked and terminated (%s)", name, task_id, signal_name(signum))
+
+
+def _unkillable(_kind: str, name: str, task_id: str, _detail: str = "") -> None:
+    logger.error(
+        "Task %s[%s] cannot be terminated: it runs inside the worker's own process. Use the prefork pool for that",
+        name,
+        task_id,
+    )
 
 
 def _dead(_kind: str, name: str, task_id: str, detail: str = "") -> None:
@@ -72,6 +93,8 @@ _LINES: dict[str, Callable[..., None]] = {
     "received": _received,
     "revoked": _discarded,
     "expired": _discarded,
+    "terminated": _terminated,
+    "unkillable": _unkillable,
     "dead": _dead,
     "requeued": _requeued,
     "limit": _limit,

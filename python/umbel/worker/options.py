@@ -74,6 +74,7 @@ def engine_options(
 ) -> dict[str, Any]:
     """Options of `umbel._native.Worker`; `accept` are MIME names."""
     multiplier = options.prefetch_multiplier
+    exchange = f"{settings['control_exchange']}.pidbox" if settings["worker_enable_remote_control"] else None
     found = {
         "hostname": options.node,
         "queues": list(queues),
@@ -87,6 +88,7 @@ def engine_options(
         "result_compression": settings["result_compression"],
         "max_message_bytes": settings["worker_max_message_bytes"],
         "lease": settings["worker_lease"],
+        "control_exchange": exchange,
         "broker_transport_options": settings["broker_transport_options"],
         "result_backend_transport_options": settings["result_backend_transport_options"],
         # For what the engine itself has to say of a task: that it expired, or its process died.

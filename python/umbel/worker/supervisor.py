@@ -56,6 +56,8 @@ class Supervisor:
         shutdown_timeout: Of a warm stop, seconds; None waits for ever.
         retries: When to give up on a broker that cannot be reached.
         on_ready: Called once, when the broker has been reached.
+        on_request: Called with headers, content type, content encoding and body of remote control requests; None: the
+            engine hears none.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Supervisor:
         shutdown_timeout: float | None,
         retries: RetryLimits = RetryLimits(),
         on_ready: Callable[[], None] = lambda: None,
+        on_request: Callable[[str, str, str, bytes], None] | None = None,
     ) -> None:
         self.selector: selectors.BaseSelector = selectors.DefaultSelector()
         self.restart_wanted = False
@@ -81,6 +84,7 @@ class Supervisor:
         self._stopping: StopKind | None = None
         self._stopped = False
         self._ready = False
+        self._waiting_for = {"connected"} if on_request is None else {"connected", "listening"}
         self._attempts = 0
         self._status = 0
         self._last_signal = (0, 0.0)
@@ -92,6 +96,8 @@ class Supervisor:
             "connected": self._on_connected,
             "disconnected": self._on_disconnected,
             "stopped": self._on_stopped,
+            "listening": lambda: self._on_reached("listening"),
+            "request": lambda message: None if on_request is None else on_request(*message),
         }
 
     @property
@@ -190,7 +196,11 @@ class Supervisor:
     def _on_connected(self, url: str) -> None:
         self._attempts = 0
         log_notice(("connected", url))
-        if not self._ready:
+        self._on_reached("connected")
+
+    def _on_reached(self, what: str) -> None:
+        self._waiting_for.discard(what)
+        if not self._waiting_for and not self._ready:
             self._ready = True
             self._pool.send_signal("worker_ready")
             self._on_ready()

@@ -20,6 +20,7 @@ from umbel.pools.app_finder import AppNotFoundError, add_working_directory, find
 from umbel.pools.base import LogOptions, Pool, PoolOptions
 from umbel.pools.description import AppDescription
 from umbel.worker.banner import banner_lines, describe_url, show_banner
+from umbel.worker.control import Mailbox, WorkerState
 from umbel.worker.options import WorkerOptions, engine_options
 from umbel.worker.paths import expand_path
 from umbel.worker.pidfile import PidFile
@@ -137,6 +138,7 @@ class Worker:
             settings["worker_shutdown_timeout"],
             RetryLimits.from_settings(settings),
             lambda: self._on_ready(description),
+            self._mailbox(engine, description).receive if settings["worker_enable_remote_control"] else None,
         )
         pool.attach(supervisor, self._pool_options(settings, log), concurrency)
         if signals:
@@ -146,6 +148,9 @@ class Worker:
         pool.send_signal("worker_shutdown")
         self._restart = supervisor.restart_wanted
         return status
+
+    def _mailbox(self, engine: Engine, description: AppDescription) -> Mailbox:
+        return Mailbox(WorkerState(self.hostname, engine, description), description.settings["task_serializer"])
 
     def _load(self) -> tuple[Pool, AppDescription]:
         """The pool with its app imported."""

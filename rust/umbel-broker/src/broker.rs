@@ -10,11 +10,13 @@
 //! **At least once.** From `publish` returning until a settlement with `Ack` or `Dead` is confirmed, the message
 //! exists in the broker at every instant, whatever process dies.
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use umbel_protocol::{Destination, Malformed, Message, ResultWrite, Timestamp};
 
+use crate::control::{Control, Listener};
 use crate::error::Result;
 
 /// Key of one held message, unique per delivery; it names the worker, an epoch and a sequence in the engine's own way.
@@ -148,6 +150,12 @@ pub trait Broker: Send + Sync {
 
     /// Opens a connection for people: counting, purging, dead letters.
     fn admin(&self) -> Result<Box<dyn Admin>>;
+
+    /// Opens a connection to speak to all workers.
+    fn control(&self) -> Result<Box<dyn Control>>;
+
+    /// Opens a connection to hear what is said to all workers on `exchange`.
+    fn listener(&self, exchange: &str) -> Result<Box<dyn Listener>>;
 }
 
 /// Sends messages.
@@ -195,6 +203,19 @@ pub trait Consumer: Send {
     /// delivery for each. To be called at least
     /// every `lease / 3`. Returns how many messages of others it returned to their queues.
     fn heartbeat(&mut self) -> Result<usize>;
+
+    /// Whether [`Consumer::listen`] works. Else [`Broker::doorbell`] tells of work.
+    fn listens(&self) -> bool {
+        false
+    }
+
+    /// As [`Doorbell::wait`], on this consumer's own connection and for its own queues: what rings then needs no
+    /// hand-over to who fetches. Ends early, with false, when `waker` is readable. To be called only while
+    /// [`Consumer::listens`].
+    fn listen(&mut self, timeout: Duration, waker: BorrowedFd<'_>) -> Result<bool> {
+        let _ = (timeout, waker);
+        Ok(true)
+    }
 
     /// After an error with [`crate::NextStep::Reconnect`]: connects anew and reconciles. Messages held by this
     /// worker but not in `known` go back to the front of their queues, in the order they were taken; tags of `known`

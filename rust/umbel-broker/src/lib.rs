@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod clock;
+pub mod control;
 pub mod error;
 pub mod memory;
 pub mod open;
@@ -16,6 +17,7 @@ pub use broker::{
     Exchanged, Outgoing, Payload, Publisher, Settlement, Tag,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use control::{Control, Listener, Revocation, Revoked};
 pub use error::{BrokerError, NextStep, Result};
 pub use memory::MemoryBroker;
 pub use open::{open, open_beside};

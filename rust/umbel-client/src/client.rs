@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use umbel_backend::{Backend, ResultStore};
 use umbel_broker::sync::Mutex;
-use umbel_broker::{Admin, Broker, BrokerError, Result};
+use umbel_broker::{Admin, Broker, BrokerError, Control, Result};
 
 use crate::kept::Kept;
 use crate::publisher::CombiningPublisher;
@@ -33,6 +33,7 @@ impl Default for ClientOptions {
 pub struct Client {
     publisher: CombiningPublisher,
     admin: Kept<Box<dyn Admin>>,
+    control: Kept<Box<dyn Control>>,
     results: Option<Results>,
 }
 
@@ -49,8 +50,10 @@ impl Client {
     pub fn new(broker: Arc<dyn Broker>, backend: Option<Arc<dyn Backend>>, options: ClientOptions) -> Self {
         let for_admin = Arc::clone(&broker);
         let admin = Kept::new(broker.display_url(), options.retry, move || for_admin.admin());
+        let for_control = Arc::clone(&broker);
+        let control = Kept::new(broker.display_url(), options.retry, move || for_control.control());
         let publisher = CombiningPublisher::new(broker, options.retry);
-        Self { publisher, admin, results: backend.map(|backend| Results::new(backend, options)) }
+        Self { publisher, admin, control, results: backend.map(|backend| Results::new(backend, options)) }
     }
 
     /// Sends messages.
@@ -61,6 +64,11 @@ impl Client {
     /// Counts, purges, and handles dead letters.
     pub fn admin(&self) -> &Kept<Box<dyn Admin>> {
         &self.admin
+    }
+
+    /// Speaks to all workers.
+    pub fn control(&self) -> &Kept<Box<dyn Control>> {
+        &self.control
     }
 
     /// Reads and writes results.
@@ -83,6 +91,7 @@ impl Client {
     pub fn close(&self) {
         self.publisher.close();
         self.admin.close();
+        self.control.close();
         if let Some(results) = &self.results {
             results.store.close();
             let former = results.waiter.lock().take();

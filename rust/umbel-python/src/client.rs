@@ -13,6 +13,7 @@ use umbel_broker::{BrokerError, ExchangeKind};
 use umbel_client::{Call, CallError, ClientOptions, PerProcess};
 use umbel_protocol::{Destination, ResultWrite};
 
+use crate::control;
 use crate::errors::broker_error;
 use crate::gil;
 use crate::message;
@@ -220,6 +221,55 @@ impl Client {
     #[pyo3(signature = (ids, /))]
     fn dead_purge(&self, py: Python<'_>, ids: Option<Vec<String>>) -> PyResult<u64> {
         self.call(py, |state, call| state.admin().with(call, |admin| admin.dead_purge(ids.as_deref())))
+    }
+
+    /// Tasks are not to run until `until` (seconds since the epoch): kept in the broker, for workers of now and later.
+    fn revoke(&self, py: Python<'_>, ids: Vec<String>, stamps: Vec<(String, String)>, until: f64) -> PyResult<()> {
+        let revocations = control::revocations(ids, stamps, until);
+        self.call(py, |state, call| state.control().with(call, |control| control.revoke(&revocations)))
+    }
+
+    /// Ids of tasks that the broker knows to be revoked, sorted.
+    fn revoked(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let all = self.call(py, |state, call| state.control().with(call, |control| control.revoked()))?;
+        Ok(control::task_ids(all))
+    }
+
+    /// Says something to everybody who listens on `exchange`.
+    fn broadcast(&self, py: Python<'_>, exchange: &str, headers: &str, content: control::Content<'_>) -> PyResult<()> {
+        let message = control::message(headers, content, Some(2));
+        self.call(py, |state, call| state.control().with(call, |control| control.broadcast(exchange, &message)))
+    }
+
+    /// Opens a box for answers.
+    fn open_box(&self, py: Python<'_>, exchange: &str, routing_key: &str) -> PyResult<()> {
+        let address = Destination { exchange: exchange.to_owned(), routing_key: routing_key.to_owned() };
+        self.call(py, |state, call| state.control().with(call, |control| control.open_box(&address)))
+    }
+
+    /// Takes the answers out of a box, waiting for one up to `timeout` seconds: (headers, body) of each.
+    fn collect<'py>(
+        &self,
+        py: Python<'py>,
+        exchange: &str,
+        routing_key: &str,
+        timeout: f64,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let address = Destination { exchange: exchange.to_owned(), routing_key: routing_key.to_owned() };
+        let timeout = gil::seconds(Some(timeout))?.unwrap_or_default();
+        let answers =
+            self.call(py, |state, call| state.control().with(call, |control| control.collect(&address, timeout)))?;
+        let list = PyList::empty(py);
+        for answer in &answers {
+            list.append(control::received(py, answer)?)?;
+        }
+        Ok(list)
+    }
+
+    /// Closes a box.
+    fn close_box(&self, py: Python<'_>, exchange: &str, routing_key: &str) -> PyResult<()> {
+        let address = Destination { exchange: exchange.to_owned(), routing_key: routing_key.to_owned() };
+        self.call(py, |state, call| state.control().with(call, |control| control.close_box(&address)))
     }
 
     /// What is wrong with the way the broker's server is set up; empty as a rule.

@@ -3,6 +3,7 @@
 use pyo3::IntoPyObjectExt as _;
 use pyo3::prelude::*;
 
+use crate::control;
 use umbel_worker::engine::Notice;
 use umbel_worker::runtime::WorkerEvent;
 
@@ -16,6 +17,8 @@ pub(crate) fn tuple(py: Python<'_>, event: WorkerEvent) -> PyResult<Bound<'_, Py
         }
         WorkerEvent::Retiring { child } => ("retiring", child.0).into_bound_py_any(py),
         WorkerEvent::Notice(notice) => notice_tuple(py, notice),
+        WorkerEvent::Listening => ("listening",).into_bound_py_any(py),
+        WorkerEvent::Request(message) => ("request", control::received(py, &message)?).into_bound_py_any(py),
         WorkerEvent::Connected { url } => ("connected", url).into_bound_py_any(py),
         WorkerEvent::Disconnected { url, error, retry_in } => {
             ("disconnected", url, error, retry_in.as_secs_f64()).into_bound_py_any(py)
@@ -33,6 +36,8 @@ fn notice_tuple(py: Python<'_>, notice: Notice) -> PyResult<Bound<'_, PyAny>> {
             ("received", &facts.task, &facts.id, facts.eta.map(|eta| eta.as_seconds())).into_bound_py_any(py)
         }
         Notice::Discarded { task, id, why } => (why, task, id, "").into_bound_py_any(py),
+        Notice::Terminated { task, id, signal } => ("terminated", task, id, signal).into_bound_py_any(py),
+        Notice::Unkillable { task, id } => ("unkillable", task, id, "").into_bound_py_any(py),
         Notice::Dead { task, id, reason } => {
             ("dead", task, id, format!("{}: {}", reason.kind, reason.detail)).into_bound_py_any(py)
         }

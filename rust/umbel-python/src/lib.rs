@@ -3,6 +3,7 @@
 mod bridge;
 mod client;
 mod codec;
+mod control;
 mod descriptor;
 mod errors;
 mod event;

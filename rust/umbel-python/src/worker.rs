@@ -9,13 +9,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use umbel_broker::SystemClock;
+use umbel_protocol::Destination;
 use umbel_worker::engine::{ChildId, EngineConfig, ShutdownKind, TaskOptions};
 use umbel_worker::runtime::{self, Pauses, Stats, WorkerError, WorkerOptions};
 
 use crate::errors::{ConfigError, broker_error};
 use crate::options::Options;
 use crate::runtime::OneProcess;
-use crate::{descriptor, event, logs, store};
+use crate::{control, descriptor, event, logs, store};
 
 /// What holds for options that are not given.
 const LEASE: Duration = Duration::from_secs(8);
@@ -55,6 +56,7 @@ fn worker_options(options: &Options<'_>) -> PyResult<WorkerOptions> {
         queues: options.get("queues")?.unwrap_or_else(|| vec!["celery".to_owned()]),
         worker_id: uuid::Uuid::new_v4().to_string(),
         lease: options.seconds("lease")?.flatten().unwrap_or(LEASE),
+        control_exchange: options.get("control_exchange")?,
         reconnect: Pauses::default(),
     })
 }
@@ -127,6 +129,41 @@ impl Worker {
         Ok(())
     }
 
+    /// Tasks are not to run; what runs is sent the signal, if one is given. `until` is in seconds since the epoch.
+    #[pyo3(signature = (ids, stamps, until, signal = None))]
+    fn revoke(
+        &self,
+        py: Python<'_>,
+        ids: Vec<String>,
+        stamps: Vec<(String, String)>,
+        until: f64,
+        signal: Option<i32>,
+    ) -> PyResult<()> {
+        let worker = self.worker.get()?;
+        let revocations = control::revocations(ids, stamps, until);
+        py.detach(|| worker.revoke(revocations, signal));
+        Ok(())
+    }
+
+    /// Those of `ids` whose tasks are here and have not ended, with whether they run.
+    fn present(&self, py: Python<'_>, ids: Vec<String>) -> PyResult<Vec<(String, bool)>> {
+        let worker = self.worker.get()?;
+        py.detach(|| worker.present(ids)).map_err(worker_error)
+    }
+
+    /// Ids of tasks that are revoked, sorted.
+    fn revoked(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let worker = self.worker.get()?;
+        py.detach(|| worker.revoked()).map_err(worker_error)
+    }
+
+    /// Sends the answer to a request into the box of who asked.
+    fn answer(&self, exchange: &str, routing_key: &str, headers: &str, content: control::Content<'_>) -> PyResult<()> {
+        let to = Destination { exchange: exchange.to_owned(), routing_key: routing_key.to_owned() };
+        self.worker.get()?.answer(to, control::message(headers, content, Some(1)));
+        Ok(())
+    }
+
     /// Readable while `drain` has something.
     fn fileno(&self) -> PyResult<i32> {
         Ok(self.worker.get()?.notifications().as_raw_fd())
@@ -193,6 +230,7 @@ fn stats_dict<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, PyDict
         ("delayed", totals.delayed),
         ("dead", totals.dead),
         ("expired", totals.expired),
+        ("revoked", totals.revoked),
         ("lost", totals.lost),
         ("fetched", stats.fetched),
         ("settled", stats.settled),

@@ -13,8 +13,8 @@ use runtime_bench::{Bench, add, registry};
 use umbel_backend::{Backend, MemoryBackend, ResultListener, ResultStore};
 use umbel_broker::sync::Mutex;
 use umbel_broker::{
-    Admin, Broker, BrokerError, Consumer, ConsumerOptions, Doorbell, Exchanged, MemoryBroker, Publisher, Result,
-    Settlement, SystemClock, Tag,
+    Admin, Broker, BrokerError, Consumer, ConsumerOptions, Control, Doorbell, Exchanged, Listener, MemoryBroker,
+    Publisher, Result, Settlement, SystemClock, Tag,
 };
 use umbel_protocol::ResultWrite;
 use umbel_protocol::json::Value;
@@ -133,6 +133,14 @@ impl Broker for FaultyBroker {
 
     fn admin(&self) -> Result<Box<dyn Admin>> {
         self.inner.admin()
+    }
+
+    fn control(&self) -> Result<Box<dyn Control>> {
+        self.inner.control()
+    }
+
+    fn listener(&self, exchange: &str) -> Result<Box<dyn Listener>> {
+        self.inner.listener(exchange)
     }
 }
 

@@ -12,7 +12,14 @@ from umbel.config.settings import LATER, NONE, NOW, OLD_NAMES, SETTINGS
 celery_defaults = pytest.importorskip("celery.app.defaults", reason="the peer of the comparison")
 
 #: Settings Umbel has and Celery has not.
-OURS = {"defaults", "task_max_deliveries", "worker_lease", "worker_max_message_bytes", "worker_shutdown_timeout"}
+OURS = {
+    "defaults",
+    "revoke_expires",
+    "task_max_deliveries",
+    "worker_lease",
+    "worker_max_message_bytes",
+    "worker_shutdown_timeout",
+}
 
 #: Where our default differs on purpose (docs/celery-parity.md says why).
 DIFFERENT = {

@@ -5,6 +5,7 @@
 
 mod admin;
 mod consumer;
+mod control;
 mod doorbell;
 mod publisher;
 pub mod results;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use crate::broker::{Admin, Broker, Consumer, ConsumerOptions, Doorbell, Publisher};
 use crate::clock::Clock;
+use crate::control::{Control, Listener};
 use crate::error::Result;
 use store::Store;
 
@@ -63,5 +65,13 @@ impl Broker for MemoryBroker {
 
     fn admin(&self) -> Result<Box<dyn Admin>> {
         Ok(Box::new(admin::MemoryAdmin::new(self.store())))
+    }
+
+    fn control(&self) -> Result<Box<dyn Control>> {
+        Ok(Box::new(control::MemoryControl::new(self.store())))
+    }
+
+    fn listener(&self, exchange: &str) -> Result<Box<dyn Listener>> {
+        Ok(Box::new(control::MemoryListener::new(self.store(), exchange)))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use umbel_protocol::{Destination, Timestamp};
 
+use super::control::Said;
 use super::results::Results;
 use crate::broker::{DeadReason, Delivery, Disposition, Outgoing, Payload, Settlement, Tag};
 use crate::error::Result;
@@ -66,6 +67,7 @@ pub(super) struct State {
     pub(super) dead: BTreeMap<u64, Dead>,
     pub(super) bindings: Bindings,
     pub(super) results: Results,
+    pub(super) said: Said,
     /// Changes with every message that became delayed.
     pub(super) delays: u64,
     counter: u64,

@@ -24,6 +24,10 @@ pub(crate) struct Keys {
     pub(crate) workers: String,
     /// Hash: exchange to its kind, where the bindings do not tell.
     pub(crate) exchanges: String,
+    /// Sorted set: what is revoked, by the end of the revocation in ms.
+    pub(crate) revoked: String,
+    /// Put in front of an exchange's name, `global_keyprefix` and all, for what is said to everybody who listens.
+    fanout: String,
 }
 
 impl Keys {
@@ -39,6 +43,8 @@ impl Keys {
             dead_messages: own("dead_messages"),
             workers: own("workers"),
             exchanges: own("exchanges"),
+            revoked: own("revoked"),
+            fanout: format!("{prefix}{}", options.fanout_prefix),
             sep: options.sep.clone(),
             steps: options.priority_steps.clone(),
             prefix,
@@ -82,6 +88,16 @@ impl Keys {
     /// Key that lives as long as the worker's lease.
     pub(crate) fn heartbeat(&self, worker_id: &str) -> String {
         format!("{}umbel:worker:{worker_id}", self.prefix)
+    }
+
+    /// The channel of an exchange that reaches whoever listens.
+    pub(crate) fn channel(&self, exchange: &str) -> String {
+        format!("{}{exchange}", self.fanout)
+    }
+
+    /// Until when kombu keeps the bindings of exchanges with short-lived queues.
+    pub(crate) fn binding_deadlines(&self) -> String {
+        format!("{}_kombu.binding_deadlines", self.prefix)
     }
 
     /// The bindings of an exchange.

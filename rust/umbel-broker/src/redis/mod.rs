@@ -10,12 +10,14 @@
 //! | `umbel:workers` | worker ids by the end of their lease, to find those that fell silent |
 //! | `umbel:delayed`, `umbel:delayed_messages` | messages waiting for their time |
 //! | `umbel:dead`, `umbel:dead_messages` | dead letters |
+//! | `umbel:revoked` | what is not to run, by the end of the revocation |
 //! | `umbel:exchanges` | exchanges that are not direct or topic |
 
 mod address;
 mod admin;
 mod advice;
 mod consumer;
+mod control;
 mod culprit;
 mod doorbell;
 mod keys;
@@ -27,16 +29,19 @@ mod publisher;
 mod record;
 mod router;
 mod scripts;
+mod tracking;
 pub mod wire;
 
 use std::sync::Arc;
 
 use self::admin::RedisAdmin;
 use self::consumer::RedisConsumer;
+use self::control::{RedisControl, RedisListener};
 use self::doorbell::RedisDoorbell;
 use self::keys::Keys;
 use self::publisher::RedisPublisher;
 use crate::broker::{Admin, Broker, Consumer, ConsumerOptions, Doorbell, Publisher};
+use crate::control::{Control, Listener};
 use crate::error::Result;
 use crate::url::TransportOptions;
 
@@ -107,10 +112,18 @@ impl Broker for RedisBroker {
     }
 
     fn doorbell(&self, queues: &[String]) -> Result<Box<dyn Doorbell>> {
-        Ok(Box::new(RedisDoorbell::open(self.options.clone(), &self.keys, queues)?))
+        Ok(Box::new(RedisDoorbell::open(self.options.clone(), self.keys.clone(), queues)?))
     }
 
     fn admin(&self) -> Result<Box<dyn Admin>> {
         Ok(Box::new(RedisAdmin::open(self.options.clone(), self.keys.clone())?))
+    }
+
+    fn control(&self) -> Result<Box<dyn Control>> {
+        Ok(Box::new(RedisControl::open(self.options.clone(), self.keys.clone())?))
+    }
+
+    fn listener(&self, exchange: &str) -> Result<Box<dyn Listener>> {
+        Ok(Box::new(RedisListener::open(self.options.clone(), self.keys.channel(exchange))?))
     }
 }

@@ -7,12 +7,11 @@ use crate::queue::PRIORITY_STEPS;
 use crate::url::TransportOptions;
 
 /// Options of kombu that ask for nothing here: what they tune does not exist, or is always on.
-const WITHOUT_MEANING: [&str; 19] = [
+const WITHOUT_MEANING: [&str; 18] = [
     "ack_emulation",
     "brpop_timeout",
     "credential_provider",
     "fanout_patterns",
-    "fanout_prefix",
     "max_connections",
     "protocol",
     "queue_order_strategy",
@@ -39,6 +38,17 @@ impl Reader {
 
     pub(super) fn text(&mut self, name: &str, default: &str) -> String {
         self.optional(name).unwrap_or_else(|| default.to_owned())
+    }
+
+    /// What stands in front of the names of fanout exchanges: a text in which `{db}` is the database's number, or
+    /// whether there is such a text at all.
+    pub(super) fn fanout_prefix(&mut self, db: i64) -> String {
+        let given = self.text("fanout_prefix", "true");
+        match given.trim().to_ascii_lowercase().as_str() {
+            "1" | "true" | "yes" | "on" => format!("/{db}."),
+            "0" | "false" | "no" | "off" | "none" | "" => String::new(),
+            _ => given.replace("{db}", &db.to_string()),
+        }
     }
 
     pub(super) fn integer(&mut self, name: &str) -> Result<Option<i64>> {

@@ -116,6 +116,8 @@ pub struct RedisOptions {
     pub tls: Option<Arc<ClientConfig>>,
     /// `global_keyprefix`, put in front of every key as it is.
     pub global_keyprefix: String,
+    /// `fanout_prefix`, in front of the names of exchanges that reach whoever listens. Default `/<db>.`.
+    pub fanout_prefix: String,
     /// `sep`, between a queue's name and its priority step.
     pub sep: String,
     /// `priority_steps`, ascending.
@@ -160,13 +162,15 @@ impl RedisOptions {
         let tls = tls_of(&parts, &mut read)?;
         let username = read.optional("username").or(read.optional("user"));
         let password = read.optional("password").or(read.optional("pass"));
+        let db = address::db(&parts.path, read.optional("virtual_host").or(read.optional("db")))?;
         let parsed = Self {
             display: hide_password(url).into(),
             server,
             credentials: Credentials { username: parts.username.or(username), password: parts.password.or(password) },
-            db: address::db(&parts.path, read.optional("virtual_host").or(read.optional("db")))?,
+            db,
             tls,
             global_keyprefix: read.text("global_keyprefix", ""),
+            fanout_prefix: read.fanout_prefix(db),
             sep: read.text("sep", "\u{6}\u{16}"),
             priority_steps: read.steps("priority_steps")?,
             unacked_key: read.text("unacked_key", "unacked"),

@@ -46,6 +46,7 @@ impl Publisher for RedisPublisher {
 impl RedisPublisher {
     fn push(&mut self, batch: &[Outgoing]) -> Result<()> {
         let connection = self.link.connection()?;
+        connection.be_eager();
         self.router.prepare(connection, batch.iter().map(|outgoing| &outgoing.destination))?;
         let mut pushes = Pushes::new(connection);
         for outgoing in batch {

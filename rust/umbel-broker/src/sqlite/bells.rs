@@ -50,13 +50,14 @@ pub(super) struct Bell {
 }
 
 impl Bell {
-    /// A bell that `session` has written into the table of waiters for `queues`.
-    pub(super) fn hang(session: &mut Session, queues: &[String], results: bool) -> Result<Self> {
+    /// A bell that `session` has written into the table of waiters for `queues`, and for `others` than queues
+    /// (`session::RESULTS` and its like).
+    pub(super) fn hang(session: &mut Session, queues: &[String], others: &[i64]) -> Result<Self> {
         let bell = Self::new().map_err(|error| BrokerError::Unavailable {
             url: session.location().display_url(),
             detail: format!("no socket to wait on: {error}"),
         })?;
-        bell.register(session, queues, results)?;
+        bell.register(session, queues, others)?;
         Ok(bell)
     }
 
@@ -68,10 +69,10 @@ impl Bell {
     }
 
     /// Writes the bell into the table of waiters (again, after the file was replaced).
-    pub(super) fn register(&self, session: &mut Session, queues: &[String], results: bool) -> Result<()> {
+    pub(super) fn register(&self, session: &mut Session, queues: &[String], others: &[i64]) -> Result<()> {
         session.write(Commit::Repeatable, |step| {
             let mut ids = queues.iter().map(|queue| step.queue_id(queue)).collect::<Result<Vec<i64>, Fault>>()?;
-            ids.extend(results.then_some(super::session::RESULTS));
+            ids.extend(others);
             let mut insert =
                 step.connection.prepare_cached("INSERT OR IGNORE INTO waiters (queue, address) VALUES (?1, ?2)")?;
             for id in ids {

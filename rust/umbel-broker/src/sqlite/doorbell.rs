@@ -16,7 +16,7 @@ pub(super) struct SqliteDoorbell {
 
 impl SqliteDoorbell {
     pub(super) fn open(mut session: Session, names: &[String]) -> Result<Self> {
-        let bell = Bell::hang(&mut session, names, false)?;
+        let bell = Bell::hang(&mut session, names, &[])?;
         let queues =
             session.write(Commit::Repeatable, |step| names.iter().map(|name| step.queue_id(name)).collect())?;
         Ok(Self { session, bell, queues })

@@ -4,12 +4,13 @@
 //! * `session`: a connection; every change is one transaction, taken in turn (`turnstile`), confirmed when it
 //!   is on disk, and followed by a ring for whom it concerns (`bells`).
 //! * `content`: a message's row. `places`: ready, held, delayed, dead. `routing`, `lease`, `results`: what their names say.
-//! * `publisher`, `consumer`, `doorbell`, `admin`: the contract's handles, a connection each.
+//! * `publisher`, `consumer`, `doorbell`, `admin`, `control`: the contract's handles, a connection each.
 
 mod admin;
 mod bells;
 mod consumer;
 mod content;
+mod control;
 mod doorbell;
 mod fault;
 mod folder;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 use crate::broker::{Admin, Broker, Consumer, ConsumerOptions, Doorbell, Publisher};
 use crate::clock::Clock;
+use crate::control::{Control, Listener};
 use crate::error::Result;
 use session::Session;
 
@@ -73,5 +75,13 @@ impl Broker for SqliteBroker {
 
     fn admin(&self) -> Result<Box<dyn Admin>> {
         Ok(Box::new(admin::SqliteAdmin::new(self.session()?)))
+    }
+
+    fn control(&self) -> Result<Box<dyn Control>> {
+        Ok(Box::new(control::SqliteControl::new(self.session()?)))
+    }
+
+    fn listener(&self, exchange: &str) -> Result<Box<dyn Listener>> {
+        Ok(Box::new(control::SqliteListener::open(self.session()?, exchange)?))
     }
 }

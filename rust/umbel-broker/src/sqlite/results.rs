@@ -175,7 +175,7 @@ impl ResultEar {
     /// As for every handle of a [`SqliteBroker`].
     pub fn open(broker: &SqliteBroker) -> Result<Self> {
         let mut session = broker.session()?;
-        let bell = Bell::hang(&mut session, &[], true)?;
+        let bell = Bell::hang(&mut session, &[], &[super::session::RESULTS])?;
         let last = latest(&session)?;
         Ok(Self { session, bell, wanted: HashSet::new(), last, woken: false, broken: false })
     }
@@ -187,7 +187,7 @@ impl ResultEar {
     pub fn subscribe(&mut self, task_ids: &[String]) -> Result<()> {
         if self.broken {
             let mut session = self.session.reopened()?;
-            self.bell.register(&mut session, &[], true)?;
+            self.bell.register(&mut session, &[], &[super::session::RESULTS])?;
             self.last = latest(&session)?;
             self.session = session;
             self.broken = false;

@@ -13,8 +13,11 @@ use crate::error::BrokerError;
 /// `Umbl`: says that the file is ours.
 const APPLICATION_ID: i64 = 0x556d_626c;
 
+/// What each version added to the one before. Steps are never changed, only added: files of every version are about.
+const STEPS: [&str; 2] = [TABLES, CONTROL];
+
 /// Version of the tables below.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = STEPS.len() as i64;
 
 const TABLES: &str = "
 CREATE TABLE queues (
@@ -108,6 +111,30 @@ CREATE TABLE results (
 CREATE INDEX results_expires ON results (expires) WHERE expires IS NOT NULL;
 ";
 
+/// What is said to all workers, and what they must not forget.
+const CONTROL: &str = "
+CREATE TABLE revoked (
+    what TEXT PRIMARY KEY,
+    until INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE broadcasts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    exchange TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    message BLOB NOT NULL
+);
+CREATE TABLE boxes (
+    address TEXT PRIMARY KEY,
+    at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE answers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    address TEXT NOT NULL,
+    message BLOB NOT NULL
+);
+CREATE INDEX answers_address ON answers (address);
+";
+
 /// Refuses files that hold something else, before anything in them is changed.
 pub(super) fn check_owner(connection: &Connection, location: &Location) -> Result<(), Fault> {
     let owner: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
@@ -122,15 +149,18 @@ pub(super) fn check_owner(connection: &Connection, location: &Location) -> Resul
     Err(BrokerError::Config { setting: location.display_url(), detail }.into())
 }
 
-/// Makes the tables in a new file.
+/// Makes the tables in a new file, and those that are missing in an older one.
 pub(super) fn create(connection: &mut Connection, location: &Location) -> Result<(), Fault> {
     if version(connection)? == VERSION {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     check_owner(&transaction, location)?;
-    if version(&transaction)? == 0 {
-        transaction.execute_batch(TABLES)?;
+    let found = version(&transaction)?;
+    if let Some(missing) = usize::try_from(found).ok().and_then(|found| STEPS.get(found..)) {
+        for step in missing {
+            transaction.execute_batch(step)?;
+        }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }

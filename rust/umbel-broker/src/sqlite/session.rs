@@ -28,6 +28,12 @@ const CHECKPOINT_PAGES: i64 = 4000;
 /// Number that stands for "results" where bells are asked for by queue.
 pub(super) const RESULTS: i64 = 0;
 
+/// The same for what is said to all workers.
+pub(super) const BROADCASTS: i64 = -1;
+
+/// The same for answers to that.
+pub(super) const ANSWERS: i64 = -2;
+
 /// A connection with what belongs to it.
 pub(crate) struct Session {
     location: Arc<Location>,

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use umbel_backend::{Backend, ListenerWaker, MemoryBackend, ResultListener, ResultStore};
 use umbel_broker::sync::{Condvar, Mutex};
 use umbel_broker::{
-    Admin, Broker, BrokerError, Consumer, ConsumerOptions, Doorbell, ExchangeKind, MemoryBroker, Outgoing, Publisher,
-    Result, SystemClock,
+    Admin, Broker, BrokerError, Consumer, ConsumerOptions, Control, Doorbell, ExchangeKind, Listener, MemoryBroker,
+    Outgoing, Publisher, Result, SystemClock,
 };
 use umbel_protocol::{Destination, Message, ResultWrite};
 
@@ -151,6 +151,14 @@ impl Broker for FaultyBroker {
 
     fn admin(&self) -> Result<Box<dyn Admin>> {
         self.inner.admin()
+    }
+
+    fn control(&self) -> Result<Box<dyn Control>> {
+        self.inner.control()
+    }
+
+    fn listener(&self, exchange: &str) -> Result<Box<dyn Listener>> {
+        self.inner.listener(exchange)
     }
 }
 

@@ -84,6 +84,8 @@ pub(super) struct Handling {
     pub(super) deaths: u32,
     /// Its child was killed for its hard limit.
     pub(super) limit_passed: bool,
+    /// Its child was sent a signal because it was revoked.
+    pub(super) terminated: bool,
 }
 
 impl World {
@@ -127,6 +129,9 @@ impl World {
         let plan = self.broker.stored[message].plan.clone();
         if plan.kind != Kind::Task {
             self.violated(format!("w{worker} dispatches {}, a message that is {:?}", plan.id, plan.kind));
+        }
+        if self.workers[worker].told_revoked.contains_key(&plan.id) {
+            self.violated(format!("w{worker} dispatches {}, which is revoked", plan.id));
         }
         if plan.eta.is_some_and(|eta| eta.0 > self.workers[worker].latest) {
             self.violated(format!("w{worker} dispatches {} before its eta", plan.id));
@@ -173,7 +178,8 @@ impl World {
                     .runs
                     .iter()
                     .any(|run| run.worker == worker && run.child == child && run.start_heard && !run.end_heard);
-        if guilty.is_empty() && !in_shutdown && !is_overdue {
+        let terminated = !self.terminated(worker, child).is_empty();
+        if guilty.is_empty() && !in_shutdown && !is_overdue && !terminated {
             self.violated(format!("w{worker} kills child {} without a reason", child.0));
         }
         for tag in guilty {
@@ -374,7 +380,7 @@ impl World {
         }
     }
 
-    /// Done means run, unless it expired; once, unless something went wrong.
+    /// Done means run, unless it expired or was revoked; once, unless something went wrong.
     fn check_ran(&mut self, message: usize) {
         let stored = &self.broker.stored[message];
         let plan = stored.plan.clone();
@@ -383,7 +389,8 @@ impl World {
             runs.fold((0, 0), |(all, completed), run| (all + 1, completed + usize::from(run.end_heard)));
         let options = plan.options();
         let may_fail = options.time_limit.is_some() || !options.acks_late || !options.reject_on_worker_lost;
-        if stored.place == Place::Done && completed == 0 && plan.expires.is_none() && !may_fail {
+        let revoked = self.revoked.contains_key(&plan.id);
+        if stored.place == Place::Done && completed == 0 && plan.expires.is_none() && !may_fail && !revoked {
             self.violated(format!("{} is done and never ran to its end", plan.id));
         }
         let kills = |plan: &Plan| {

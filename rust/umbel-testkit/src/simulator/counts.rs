@@ -47,6 +47,8 @@ pub enum Happening {
     ColdShutdown,
     /// The number of children was changed.
     Resized,
+    /// A task was revoked.
+    Revoked,
     /// A message went to the dead letters.
     DeadLetter,
     /// A message was put back into its queue.
@@ -59,7 +61,7 @@ pub enum Happening {
 
 impl Happening {
     /// All there are.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::WorkerKilled,
         Self::ChildKilled,
         Self::ChildCrashed,
@@ -82,6 +84,7 @@ impl Happening {
         Self::WarmShutdown,
         Self::ColdShutdown,
         Self::Resized,
+        Self::Revoked,
         Self::DeadLetter,
         Self::Requeued,
         Self::Delayed,
@@ -113,6 +116,7 @@ impl Happening {
             Self::WarmShutdown => "warm shutdowns",
             Self::ColdShutdown => "cold shutdowns",
             Self::Resized => "pools resized",
+            Self::Revoked => "tasks revoked",
             Self::DeadLetter => "dead letters",
             Self::Requeued => "messages put back",
             Self::Delayed => "messages delayed",

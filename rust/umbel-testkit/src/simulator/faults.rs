@@ -42,6 +42,10 @@ pub(super) enum Fault {
     Resize {
         children: usize,
     },
+    /// A task is revoked; one that runs is sent the signal.
+    Revoke {
+        signal: Option<i32>,
+    },
 }
 
 /// What a history is about.
@@ -118,7 +122,7 @@ impl World {
             };
         }
         let short_or_long = |rng: &mut fastrand::Rng| [5_000, 500_000, 25_000_000][rng.usize(..3)];
-        match rng.u32(..18) {
+        match rng.u32(..21) {
             0 | 1 => Fault::KillWorker,
             2..=4 => Fault::KillChild,
             5..=7 => Fault::Disconnect { wait: short_or_long(rng) },
@@ -129,6 +133,7 @@ impl World {
             12 => Fault::Silence { time: short_or_long(rng) },
             13 => Fault::RestartBroker { down: short_or_long(rng) },
             14 => Fault::Refuse,
+            18..=20 => Fault::Revoke { signal: [None, Some(15), Some(9)][rng.usize(..3)] },
             15 | 16 => Fault::FreezeWorker { time: short_or_long(rng) },
             _ => Fault::FreezeChild { time: short_or_long(rng) },
         }
@@ -162,6 +167,7 @@ impl World {
                 self.workers[worker].has_jumped = true;
             }
             Fault::Shutdown(kind) => self.shut_down(worker, kind),
+            Fault::Revoke { signal } => self.revoke(signal),
             Fault::Resize { children } => {
                 self.count(Happening::Resized);
                 self.resize(worker, children);

@@ -18,6 +18,7 @@ mod crowd;
 mod faults;
 mod frozen;
 mod plan;
+mod revoking;
 mod rights;
 mod runtime;
 mod trace;

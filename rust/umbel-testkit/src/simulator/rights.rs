@@ -121,6 +121,13 @@ impl World {
                 return Ok(());
             }
         }
+        if self.workers[worker].told_revoked.contains_key(&plan.id) {
+            let started = self.runs_of(tag).any(|run| run.start_heard);
+            let ended = handling.is_some_and(|handling| handling.terminated && handling.deaths > 0);
+            if !started || ended {
+                return expects("REVOKED");
+            }
+        }
         match plan.expires {
             Some(expires) if self.workers[worker].latest > expires.0 => expects("REVOKED"),
             _ => Err("it has not finished".into()),
@@ -154,11 +161,13 @@ impl World {
         }
     }
 
-    /// Whether the child of a delivery was killed for the limit of another.
+    /// Whether the child of a delivery was killed for the limit of another, or because another was revoked.
     fn killed_beside(&self, worker: usize, tag: &Tag) -> bool {
         let children: BTreeSet<ChildId> = self.runs_of(tag).map(|run| run.child).collect();
         let beside = self.runs.iter().filter(|run| run.worker == worker && children.contains(&run.child));
-        beside.into_iter().any(|run| self.handlings.get(&run.tag).is_some_and(|handling| handling.limit_passed))
+        beside.into_iter().any(|run| {
+            self.handlings.get(&run.tag).is_some_and(|handling| handling.limit_passed || handling.terminated)
+        })
     }
 
     fn justify_dead(&self, message: usize, tag: &Tag, reason: &DeadReason) -> Result<(), String> {

@@ -13,6 +13,7 @@ use super::counts::Happening;
 use super::faults::Fault;
 use super::frozen::Backlog;
 use super::plan::{MAX_BYTES, TASKS, options};
+use super::revoking::Revocations;
 use super::trace;
 use super::world::{Event, LEASE, World};
 
@@ -67,6 +68,8 @@ pub(super) struct Worker {
     pub(super) heard_at: BTreeMap<ChildId, i64>,
     /// Tags it was told to have lost.
     pub(super) told_lost: BTreeSet<Tag>,
+    /// Tasks it was told to be revoked.
+    pub(super) told_revoked: Revocations,
     pub(super) assigned: BTreeMap<JobId, (ChildId, Tag)>,
     pub(super) wanted: usize,
     pub(super) spawning: usize,
@@ -110,6 +113,7 @@ impl Worker {
             stopped_at: BTreeMap::new(),
             heard_at: BTreeMap::new(),
             told_lost: BTreeSet::new(),
+            told_revoked: Revocations::new(),
             assigned: BTreeMap::new(),
             wanted: 0,
             spawning: 0,
@@ -172,6 +176,7 @@ impl World {
         self.workers.push(worker);
         self.broker.open(number, self.now);
         self.note(|| format!("w{number} starts"));
+        self.remind(number);
         let children = self.rng.usize(1..=3);
         self.feed(number, Input::Tasks(TASKS.iter().map(|task| options(task)).collect()));
         self.resize(number, children);
@@ -198,6 +203,7 @@ impl World {
             return;
         }
         self.note(|| format!("w{worker} <- {}", trace::input(&input)));
+        self.told(worker, &input);
         let state = &mut self.workers[worker];
         let wall = self.now + state.clock_offset;
         state.latest = state.latest.max(wall);
@@ -237,6 +243,7 @@ impl World {
                 self.count(Happening::KilledByEngine);
                 self.child_dies(worker, child, "signal 9 (SIGKILL)");
             }
+            Output::Signal { child, signal } => self.signal(worker, child, signal),
             Output::Spawn { count } => self.spawn(worker, count),
             Output::WakeAt(at) => {
                 state.ticks += 1;
@@ -443,6 +450,7 @@ impl World {
         self.check_returned(&returned, "reconnecting");
         self.workers[worker].told_lost.extend(lost.iter().cloned());
         self.count(Happening::Reconnected);
+        self.remind(worker);
         self.feed(worker, Input::Reconnected { lost });
         self.ring();
     }

@@ -15,6 +15,7 @@ use super::counts::Happening;
 use super::faults::{Fault, Mood};
 use super::frozen::Backlog;
 use super::plan::Plan;
+use super::revoking::Revocations;
 use super::runtime::Worker;
 use super::{Options, Report};
 
@@ -85,6 +86,8 @@ pub(super) struct World {
     pub(super) handlings: BTreeMap<Tag, Handling>,
     /// Every plan by task id, those of follow-ups from the moment their parent ended.
     pub(super) plans: BTreeMap<String, Arc<Plan>>,
+    /// What is revoked, as the broker remembers it.
+    pub(super) revoked: Revocations,
     pub(super) is_calm: bool,
     pub(super) calm_since: i64,
     /// Break something after so many inputs.
@@ -109,6 +112,7 @@ impl World {
             runs: Vec::new(),
             handlings: BTreeMap::new(),
             plans: BTreeMap::new(),
+            revoked: Revocations::new(),
             is_calm: false,
             calm_since: i64::MAX,
             strike_at: None,

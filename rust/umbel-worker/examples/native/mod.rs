@@ -116,6 +116,7 @@ pub(crate) fn worker_options(queues: &str) -> WorkerOptions {
         queues: queues.split(',').map(str::to_owned).collect(),
         worker_id: format!("native-{process}-{:016x}", fastrand::u64(..)),
         lease: Duration::from_secs(10),
+        control_exchange: None,
         reconnect: Pauses::default(),
     }
 }

@@ -32,6 +32,8 @@ pub(super) fn after_run(verdict: Verdict, started: bool, options: &TaskOptions) 
 pub(super) enum Loss {
     /// Killed for this job's hard time limit.
     TimeLimit,
+    /// Sent a signal because this job was revoked.
+    Revoked,
     /// Killed by us for another reason: shutdown, or the time limit of a job beside it.
     Ours,
     /// It died.
@@ -44,6 +46,7 @@ pub(super) fn after_loss(loss: Loss, acknowledged: bool, options: &TaskOptions) 
         return None;
     }
     match loss {
+        Loss::Revoked => None,
         Loss::TimeLimit if options.acks_on_timeout => None,
         Loss::TimeLimit => Some(Disposition::Requeue { front: false, failed: true }),
         Loss::Ours => Some(RETURNED),
@@ -79,7 +82,7 @@ mod tests {
         for verdict in [Verdict::Success, Verdict::Failure, Verdict::Retry, Verdict::Requeue, rejected()] {
             assert_eq!(after_run(verdict, true, &options(false)), Disposition::Ack);
         }
-        for loss in [Loss::TimeLimit, Loss::Ours, Loss::Died] {
+        for loss in [Loss::TimeLimit, Loss::Revoked, Loss::Ours, Loss::Died] {
             assert_eq!(after_loss(loss, false, &options(false)), None);
             assert_eq!(after_loss(loss, true, &options(true)), None);
         }
@@ -117,6 +120,7 @@ mod tests {
         let failed = |front| Some(Disposition::Requeue { front, failed: true });
         let late = options(true);
         assert_eq!(after_loss(Loss::TimeLimit, false, &late), None);
+        assert_eq!(after_loss(Loss::Revoked, false, &late), None);
         assert_eq!(after_loss(Loss::Ours, false, &late), Some(RETURNED));
         assert_eq!(after_loss(Loss::Died, false, &late), failed(true));
         let timeout = TaskOptions { acks_on_timeout: false, ..options(true) };

@@ -64,6 +64,10 @@ impl Engine {
             let job = self.ledger.admit(Held::new(taken, facts, Place::Waiting));
             return self.expire(job, now, out);
         }
+        if self.revocations.covers(facts.id(), &taken.message, now.wall) {
+            let job = self.ledger.admit(Held::new(taken, facts, Place::Waiting));
+            return self.discard_revoked(job, now, out);
+        }
         let eta = facts.eta().filter(|&eta| eta > now.wall);
         if let Some(until) = eta {
             let is_far = until > now.wall.after(self.config.delay_threshold);

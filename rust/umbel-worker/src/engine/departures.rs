@@ -30,7 +30,7 @@ impl Engine {
         self.queued -= child.queued.len();
         self.announce_death(id, &child, how, out);
         for &job in &child.running {
-            let loss = loss_of(&child, job);
+            let loss = self.loss_of(&child, job);
             self.lose(job, loss, how, now, out);
         }
         let queued = self.without_suspects(&child, how, now, out);
@@ -42,16 +42,25 @@ impl Engine {
         out.push(Output::Notice(Notice::ChildGone {
             child: id,
             how: how.to_owned(),
-            expected: child.state != State::Active,
+            expected: child.state != State::Active || child.signalled,
             running: running.map(|held| held.facts.id().to_owned()).collect(),
         }));
+    }
+
+    fn loss_of(&self, child: &Child, job: JobId) -> Loss {
+        match child.state {
+            State::Killed(Cause::Limit(guilty)) if guilty == job => Loss::TimeLimit,
+            _ if child.signalled && self.ledger.get(job).is_some_and(|held| held.terminate.is_some()) => Loss::Revoked,
+            _ if child.is_doomed() => Loss::Ours,
+            _ => Loss::Died,
+        }
     }
 
     /// The jobs that were queued at a child, less one that has now seen too many children die. A child that died
     /// of a job may not have come to say that it had started it.
     fn without_suspects(&mut self, child: &Child, how: &str, now: Now, out: &mut Vec<Output>) -> VecDeque<JobId> {
         let mut queued = child.queued.clone();
-        if matches!(child.state, State::Killed(_)) {
+        if child.is_doomed() {
             return queued;
         }
         let next_in_line = child.slots.saturating_sub(child.running.len()).min(queued.len());
@@ -78,6 +87,9 @@ impl Engine {
             self.ledger.drop_lost(job);
             return;
         }
+        if loss == Loss::Revoked {
+            return self.end_terminated(job, now, out);
+        }
         let acknowledged = held.claim == Claim::Acknowledged;
         match after_loss(loss, acknowledged, &held.facts.task.options) {
             Some(disposition) => {
@@ -96,7 +108,7 @@ impl Engine {
         let expires = self.config.result_expires;
         match loss {
             Loss::TimeLimit => records::time_limit_exceeded(&held.facts, expires, now.wall),
-            Loss::Ours | Loss::Died => records::worker_lost(&held.facts, how, expires, now.wall),
+            Loss::Revoked | Loss::Ours | Loss::Died => records::worker_lost(&held.facts, how, expires, now.wall),
         }
     }
 
@@ -110,17 +122,10 @@ impl Engine {
     }
 }
 
-fn loss_of(child: &Child, job: JobId) -> Loss {
-    match child.state {
-        State::Killed(Cause::Limit(guilty)) if guilty == job => Loss::TimeLimit,
-        State::Killed(_) => Loss::Ours,
-        State::Active | State::Leaving { .. } => Loss::Died,
-    }
-}
-
 fn why(loss: Loss, how: &str) -> String {
     match loss {
         Loss::TimeLimit => "its time limit passed".to_owned(),
+        Loss::Revoked => "it was revoked".to_owned(),
         Loss::Ours => "its child process was killed for another reason".to_owned(),
         Loss::Died => format!("its child process died: {how}"),
     }

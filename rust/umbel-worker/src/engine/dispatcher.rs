@@ -32,7 +32,7 @@ impl Engine {
         }
     }
 
-    /// The next waiting job that has not expired in the meantime.
+    /// The next waiting job that has not expired or been revoked in the meantime.
     fn next_waiting(&mut self, now: Now, out: &mut Vec<Output>) -> Option<JobId> {
         while let Some(job) = self.waiting.pop_front() {
             let Some(held) = self.ledger.get(job) else { continue };
@@ -41,6 +41,10 @@ impl Engine {
             }
             if held.facts.is_expired(now.wall) {
                 self.expire(job, now, out);
+                continue;
+            }
+            if self.is_revoked(held, now) {
+                self.discard_revoked(job, now, out);
                 continue;
             }
             return Some(job);

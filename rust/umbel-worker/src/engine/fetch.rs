@@ -6,7 +6,10 @@ use super::alarm::Alarm;
 use super::steady::{Micros, Now};
 
 /// Messages per fetch at most.
-const LARGEST: usize = 256;
+const LARGEST: usize = 1024;
+
+/// Messages to ask for when the last fetch brought few: asking for many that are not there is work for the broker, too.
+const SMALLEST: usize = 64;
 
 /// Pause after a fetch that failed, or that did not bring what was due.
 const PAUSE: Micros = 100_000;
@@ -31,6 +34,8 @@ enum Supply {
 pub(super) struct Fetcher {
     supply: Supply,
     outstanding: Option<usize>,
+    /// How many to ask for next, room permitting: doubles with each fetch that came back full.
+    size: usize,
     more_came: bool,
     not_before: Option<Micros>,
     next_due: Option<Timestamp>,
@@ -55,6 +60,7 @@ impl Fetcher {
     pub(super) fn delivered(&mut self, count: usize, next_due: Option<Timestamp>, now: Now) {
         let wanted = self.outstanding.take().unwrap_or(usize::MAX);
         let more_came = std::mem::take(&mut self.more_came);
+        self.size = if count < wanted { count * 2 } else { self.size.max(count * 2) };
         self.supply = match count {
             _ if more_came => Supply::More,
             0 => Supply::Empty,
@@ -99,7 +105,7 @@ impl Fetcher {
             return None;
         }
         self.not_before = None;
-        let want = room.min(LARGEST);
+        let want = room.min(self.size.clamp(SMALLEST, LARGEST));
         self.outstanding = Some(want);
         Some(want)
     }
@@ -127,5 +133,35 @@ impl Fetcher {
         if let Some(at) = self.look_again {
             alarm.at_poll(at, now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Now = Now { wall: Timestamp(0), steady: 0 };
+
+    fn ask(fetcher: &mut Fetcher, room: usize) -> Option<usize> {
+        fetcher.next(room, NOW, &mut Alarm::default())
+    }
+
+    #[test]
+    fn asks_for_more_while_fetches_come_back_full_and_for_few_once_one_does_not() {
+        let mut fetcher = Fetcher::default();
+        for want in [64, 128, 256, 512, 1024, 1024] {
+            assert_eq!(ask(&mut fetcher, 5_000), Some(want));
+            fetcher.delivered(want, None, NOW);
+        }
+        assert_eq!(ask(&mut fetcher, 5), Some(5), "no more than there is room for");
+        fetcher.delivered(5, None, NOW);
+        assert_eq!(ask(&mut fetcher, 5_000), Some(1024), "which says nothing of the queues");
+        fetcher.delivered(100, None, NOW);
+        fetcher.more();
+        assert_eq!(ask(&mut fetcher, 5_000), Some(200));
+        fetcher.delivered(0, None, NOW);
+        assert_eq!(ask(&mut fetcher, 5_000), None, "empty");
+        fetcher.more();
+        assert_eq!(ask(&mut fetcher, 5_000), Some(64));
     }
 }

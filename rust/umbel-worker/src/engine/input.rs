@@ -1,6 +1,6 @@
 //! What the engine is told.
 
-use umbel_broker::{Delivery, Tag};
+use umbel_broker::{Delivery, Revocation, Tag};
 use umbel_protocol::{ResultWrite, Timestamp};
 
 use super::job::JobId;
@@ -91,6 +91,13 @@ pub enum Input {
     Tasks(Vec<super::config::TaskOptions>),
     /// How many children there should be.
     PoolSize(usize),
+    /// Tasks are not to run. To be told of all that are kept in the broker before the first message is fetched.
+    Revoke {
+        /// Which, and until when.
+        revocations: Vec<Revocation>,
+        /// Number of the signal for the processes of those that run; `None` lets them finish.
+        signal: Option<i32>,
+    },
     /// Time passed; sent at or after the moment asked for with [`super::Output::WakeAt`].
     Tick,
     /// End. A second, harder one may follow the first.

@@ -58,6 +58,8 @@ pub(super) struct Held {
     pub(super) deadlines: Deadlines,
     /// Its child has been asked to give it back.
     pub(super) recalled: bool,
+    /// The signal that is to end it, or that was sent to end it.
+    pub(super) terminate: Option<i32>,
     /// How many children died while it was next in line without having said that it had started.
     pub(super) suspicion: u8,
 }
@@ -75,6 +77,7 @@ impl Held {
             predicted: 0,
             deadlines: Deadlines::default(),
             recalled: false,
+            terminate: None,
             suspicion: 0,
         }
     }
@@ -145,6 +148,14 @@ impl Ledger {
     /// A job that has not ended.
     pub(super) fn get_mut(&mut self, id: JobId) -> Option<&mut Held> {
         self.jobs.get_mut(&id)
+    }
+
+    /// Jobs that `wanted` picks, in the order they were taken.
+    pub(super) fn find(&self, wanted: impl Fn(&Held) -> bool) -> Vec<JobId> {
+        let found = self.jobs.iter().filter(|(_, held)| wanted(held));
+        let mut jobs: Vec<JobId> = found.map(|(&job, _)| job).collect();
+        jobs.sort_unstable();
+        jobs
     }
 
     /// Jobs that have not ended.

@@ -6,7 +6,8 @@
 //! 2. `intake` reads the headers: dead letters end here, far etas go back to the broker (`deliveries`);
 //! 3. the `ledger` enters it as a job; the `timer` keeps it until its eta, then it waits;
 //! 4. the `dispatcher` gives it to a child of the `pool`, or takes it back for another;
-//! 5. the child tells how it went (`outcomes`), passes a limit (`limits`) or dies (`departures`);
+//! 5. the child tells how it went (`outcomes`), passes a limit (`limits`) or dies (`departures`); a job that is revoked
+//!    (`revocations`) ends before it starts, or with its process;
 //! 6. `acks` decides what the broker is told, and the ledger owes it until it is confirmed.
 
 mod acks;
@@ -26,6 +27,7 @@ pub mod output;
 mod pace;
 mod pool;
 mod records;
+mod revocations;
 mod shutdown;
 pub mod stats;
 mod steady;
@@ -43,12 +45,14 @@ pub use config::{EngineConfig, TaskOptions};
 pub use input::{ChildId, Input, ShutdownKind};
 pub use job::{Job, JobId, Outcome, Verdict};
 pub use output::{Notice, Output};
+pub use records::revoked_unseen;
 pub use stats::{Stats, Totals};
 
 use alarm::Alarm;
 use fetch::Fetcher;
 use ledger::Ledger;
 use pool::Pool;
+use revocations::Revocations;
 use shutdown::Phase;
 use steady::{Micros, Now, SteadyClock};
 use tasks::TaskTable;
@@ -101,6 +105,7 @@ pub struct Engine {
     phase: Phase,
     alarm: Alarm,
     totals: Totals,
+    revocations: Revocations,
 }
 
 impl Engine {
@@ -122,6 +127,7 @@ impl Engine {
             phase: Phase::Open,
             alarm: Alarm::default(),
             totals: Totals::default(),
+            revocations: Revocations::default(),
             config,
         }
     }
@@ -157,7 +163,10 @@ impl Engine {
             Input::Rang => self.fetcher.more(),
             Input::Settled { count, lost } => self.settled(count, &lost),
             Input::ChildReady { child, slots, killable } => self.child_ready(child, slots, killable, now, out),
-            Input::Started { child, jobs } => self.started(child, &jobs, now),
+            Input::Started { child, jobs } => {
+                self.started(child, &jobs, now);
+                self.terminate_started(child, &jobs, out);
+            }
             Input::Progress { job, result } => self.progress(job, result),
             Input::Finished { child, outcome } => self.finished(child, outcome, now, out),
             Input::Returned { child, jobs } => self.returned(child, &jobs, out),
@@ -167,6 +176,7 @@ impl Engine {
             Input::Reconnected { lost } => self.reconnected(&lost, now, out),
             Input::Tasks(tasks) => self.tasks.replace(tasks),
             Input::PoolSize(wanted) => self.resize(wanted, now, out),
+            Input::Revoke { revocations, signal } => self.revoke(&revocations, signal, now, out),
             Input::Tick => {}
             Input::Shutdown(kind) => self.shutdown(kind, now, out),
         }
@@ -255,6 +265,19 @@ impl Engine {
     /// Every tag the broker should hold for this worker, for `Consumer::recover`.
     pub fn held_tags(&self) -> Vec<Tag> {
         self.ledger.tags()
+    }
+
+    /// Ids of tasks that are revoked, sorted.
+    pub fn revoked(&self, now: Timestamp) -> Vec<String> {
+        self.revocations.task_ids(now)
+    }
+
+    /// Those of `ids` whose tasks are here and have not ended, with whether they run.
+    pub fn present(&self, ids: &[String]) -> Vec<(String, bool)> {
+        let wanted: std::collections::HashSet<&str> = ids.iter().map(String::as_str).collect();
+        let found = self.ledger.find(|held| wanted.contains(held.facts.id()));
+        let held = found.into_iter().filter_map(|job| self.ledger.get(job));
+        held.map(|held| (held.facts.id().to_owned(), matches!(held.place, ledger::Place::Running(_)))).collect()
     }
 
     /// The state in numbers.

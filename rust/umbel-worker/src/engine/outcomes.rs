@@ -66,6 +66,7 @@ impl Engine {
         }
         self.measure(job, from, now);
         self.leave_child(job, from);
+        self.survived(from);
         self.expect_to_leave(from);
         self.pool.prove(from);
         self.fetcher.freed();

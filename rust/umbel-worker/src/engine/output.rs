@@ -50,6 +50,13 @@ pub enum Output {
         /// Which child.
         child: ChildId,
     },
+    /// Send a child's process a signal, which may end it.
+    Signal {
+        /// Which child.
+        child: ChildId,
+        /// The signal's number.
+        signal: i32,
+    },
     /// Children are missing: start this many.
     Spawn {
         /// How many.
@@ -78,6 +85,22 @@ pub enum Notice {
         id: String,
         /// `expired` or `revoked`.
         why: &'static str,
+    },
+    /// A task was revoked while it ran, and ended with its process.
+    Terminated {
+        /// Task name.
+        task: String,
+        /// Task id.
+        id: String,
+        /// Number of the signal that was sent.
+        signal: i32,
+    },
+    /// A task that is to be terminated runs in a pool inside this process, which no signal can end alone.
+    Unkillable {
+        /// Task name.
+        task: String,
+        /// Task id.
+        id: String,
     },
     /// A message went to the dead letters.
     Dead {

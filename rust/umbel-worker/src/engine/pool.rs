@@ -45,6 +45,8 @@ pub(super) enum Cause {
     Shutdown,
     /// It was told to end, had nothing left to run, and did not.
     Overdue,
+    /// A job of it was revoked.
+    Revoked,
 }
 
 /// One child.
@@ -62,6 +64,8 @@ pub(super) struct Child {
     pub(super) active_at: Micros,
     /// Whether it has finished a job.
     pub(super) proven: bool,
+    /// It was sent a signal that should end it, for a job that runs there.
+    pub(super) signalled: bool,
 }
 
 impl Child {
@@ -72,7 +76,17 @@ impl Child {
 
     /// Whether a slot is free.
     pub(super) fn is_idle(&self) -> bool {
-        self.state == State::Active && self.assigned() < self.slots
+        self.takes_jobs() && self.assigned() < self.slots
+    }
+
+    /// Whether it may be given jobs.
+    fn takes_jobs(&self) -> bool {
+        self.state == State::Active && !self.signalled
+    }
+
+    /// Whether its death would be our doing.
+    pub(super) fn is_doomed(&self) -> bool {
+        self.signalled || matches!(self.state, State::Killed(_))
     }
 
     /// How long nothing has moved there although it has jobs.
@@ -89,7 +103,7 @@ impl Child {
     /// Whether one more job would not make it wait long there.
     pub(super) fn has_room(&self, now: Now) -> bool {
         self.is_idle()
-            || (self.state == State::Active
+            || (self.takes_jobs()
                 && self.load < self.budget(WORK_AHEAD)
                 && self.assigned() < self.slots.saturating_mul(DEEPEST)
                 && self.stalled_for(now) < WORK_AHEAD)
@@ -176,6 +190,7 @@ impl Pool {
             load: 0,
             active_at: now.steady,
             proven: false,
+            signalled: false,
         };
         if self.children.insert(id, child).is_none() {
             self.slots += slots;
@@ -199,7 +214,7 @@ impl Pool {
             Some(child) if child.state == State::Active => self.slots -= child.slots,
             Some(_) => {}
         }
-        if child.as_ref().is_none_or(|child| !child.proven && child.state == State::Active) {
+        if child.as_ref().is_none_or(|child| !child.proven && child.state == State::Active && !child.signalled) {
             self.failed(now);
         }
         child

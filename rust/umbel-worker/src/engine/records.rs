@@ -14,6 +14,24 @@ pub(super) fn expired(facts: &Facts, expires: Option<Duration>, now: Timestamp) 
     facts.stores_failures().then(|| write(&facts.headers, "REVOKED", &exception, expires, now)).flatten()
 }
 
+/// A task that was revoked before it started.
+pub(super) fn revoked(facts: &Facts, expires: Option<Duration>, now: Timestamp) -> Option<ResultWrite> {
+    let exception = ExceptionRecord::task_revoked("revoked");
+    facts.stores_failures().then(|| write(&facts.headers, "REVOKED", &exception, expires, now)).flatten()
+}
+
+/// A task that was revoked, and of which no message has been seen.
+pub fn revoked_unseen(task_id: &str, expires: Option<Duration>, now: Timestamp) -> Option<ResultWrite> {
+    let headers = TaskFacts { id: task_id.to_owned(), ..TaskFacts::default() };
+    write(&headers, "REVOKED", &ExceptionRecord::task_revoked("revoked"), expires, now)
+}
+
+/// A task that was revoked while it ran, and ended with its process.
+pub(super) fn terminated(facts: &Facts, expires: Option<Duration>, now: Timestamp) -> Option<ResultWrite> {
+    let exception = ExceptionRecord::task_revoked("terminated");
+    facts.stores_failures().then(|| write(&facts.headers, "REVOKED", &exception, expires, now)).flatten()
+}
+
 /// A task nobody knows.
 pub(super) fn not_registered(headers: &TaskFacts, expires: Option<Duration>, now: Timestamp) -> Option<ResultWrite> {
     write(headers, "FAILURE", &ExceptionRecord::not_registered(&headers.task), expires, now)

@@ -50,6 +50,8 @@ pub struct Totals {
     pub dead: u64,
     /// Jobs that expired before they started.
     pub expired: u64,
+    /// Jobs that were revoked, whether they had started or not.
+    pub revoked: u64,
     /// Messages whose lease was lost.
     pub lost: u64,
 }

@@ -31,16 +31,16 @@ impl Bell {
         let mut state = self.state.lock();
         if !state.hungry {
             state.hungry = true;
-            self.changed.notify_one();
+            self.changed.notify_all();
         }
     }
 
     pub(super) fn stop(&self) {
         self.state.lock().stopping = true;
-        self.changed.notify_one();
+        self.changed.notify_all();
     }
 
-    fn stopping(&self) -> bool {
+    pub(super) fn stopping(&self) -> bool {
         self.state.lock().stopping
     }
 
@@ -57,7 +57,7 @@ impl Bell {
         self.state.lock().hungry = false;
     }
 
-    fn rest(&self, pause: Duration) {
+    pub(super) fn rest(&self, pause: Duration) {
         let deadline = Instant::now() + pause;
         let mut state = self.state.lock();
         let mut rested = false;

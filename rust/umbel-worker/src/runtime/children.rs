@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -51,10 +52,28 @@ impl Source {
     }
 }
 
+/// The epoll set, for who waits while others use the children.
+pub(super) struct Watch(Arc<OwnedFd>);
+
+impl Watch {
+    /// Waits until something stirs, at most for `timeout`.
+    pub(super) fn wait(&self, timeout: Option<Duration>, stirring: &mut Vec<Source>) -> io::Result<()> {
+        let mut events = [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }; 64];
+        let timeout = timeout.and_then(|timeout| timeout.try_into().ok());
+        let count = match epoll::wait(&*self.0, &mut events, timeout.as_ref()) {
+            Ok(count) => count,
+            Err(Errno::INTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        stirring.extend(events[..count].iter().map(|event| Source::from_data(event.data.u64())));
+        Ok(())
+    }
+}
+
 /// All children, and the epoll set.
 #[derive(Debug)]
 pub(super) struct Children {
-    epoll: OwnedFd,
+    epoll: Arc<OwnedFd>,
     all: HashMap<ChildId, Child>,
     /// Children with bytes to be written.
     unflushed: Vec<ChildId>,
@@ -110,22 +129,14 @@ pub(super) enum Stir {
 
 impl Children {
     pub(super) fn new(mailbox: impl AsFd) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
         epoll::add(&epoll, mailbox, Source::Mailbox.data(), EventFlags::IN)?;
         Ok(Self { epoll, all: HashMap::new(), unflushed: Vec::new() })
     }
 
-    /// Waits until something stirs, at most for `timeout`.
-    pub(super) fn wait(&self, timeout: Option<Duration>, stirring: &mut Vec<Source>) -> io::Result<()> {
-        let mut events = [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }; 64];
-        let timeout = timeout.and_then(|timeout| timeout.try_into().ok());
-        let count = match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
-            Ok(count) => count,
-            Err(Errno::INTR) => 0,
-            Err(error) => return Err(error.into()),
-        };
-        stirring.extend(events[..count].iter().map(|event| Source::from_data(event.data.u64())));
-        Ok(())
+    /// What to wait at.
+    pub(super) fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.epoll))
     }
 
     /// Takes a child over. On an error it is gone.
@@ -246,9 +257,18 @@ impl Children {
     }
 
     pub(super) fn kill(&self, child: ChildId) {
-        if let Some(entry) = self.all.get(&child) {
-            entry.kill();
+        self.signal(child, libc::SIGKILL);
+    }
+
+    /// Sends a child's process a signal.
+    pub(super) fn signal(&self, child: ChildId, signal: i32) {
+        if let Some(process) = self.all.get(&child).and_then(|entry| entry.process.as_ref()) {
+            process.signal(signal);
         }
+    }
+
+    pub(super) fn kill_all(&self) {
+        self.all.values().for_each(Child::kill);
     }
 
     fn link(&mut self, child: ChildId) -> Option<&mut ParentLink> {
@@ -274,9 +294,8 @@ impl Children {
 }
 
 impl Drop for Children {
-    /// Whatever still runs can report to nobody any more, and its message will run elsewhere.
     fn drop(&mut self) {
-        self.all.values().for_each(Child::kill);
+        self.kill_all();
     }
 }
 
@@ -315,17 +334,22 @@ impl Process {
     }
 
     fn kill(&self) {
-        let killed = match &self.handle {
-            Handle::Pidfd(pidfd) => rustix::process::pidfd_send_signal(pidfd, Signal::KILL),
-            Handle::Number => {
-                Pid::from_raw(self.pid).map_or(Ok(()), |pid| rustix::process::kill_process(pid, Signal::KILL))
-            }
+        self.signal(libc::SIGKILL);
+    }
+
+    fn signal(&self, number: i32) {
+        let Some(signal) = Signal::from_named_raw(number) else {
+            return log::error!("{number} is the number of no signal");
+        };
+        let sent = match &self.handle {
+            Handle::Pidfd(pidfd) => rustix::process::pidfd_send_signal(pidfd, signal),
+            Handle::Number => Pid::from_raw(self.pid).map_or(Ok(()), |pid| rustix::process::kill_process(pid, signal)),
             Handle::Ended => Ok(()),
         };
-        if let Err(error) = killed
+        if let Err(error) = sent
             && error != Errno::SRCH
         {
-            log::error!("cannot kill process {}: {error}", self.pid);
+            log::error!("cannot send signal {number} to process {}: {error}", self.pid);
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The broker thread's work on one consumer: exchanges, heartbeats, and what to do when they fail.
 
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use umbel_broker::{BrokerError, Consumer, DeadReason, Disposition, Exchanged, NextStep, Settlement, Tag};
 use umbel_protocol::ResultWrite;
 
+use super::control::remember;
 use super::event::WorkerEvent;
 use super::outbox::{Stopping, Work};
 use super::results::Results;
@@ -50,12 +52,14 @@ pub(super) struct Connection<'a> {
     consumer: Box<dyn Consumer>,
     settler: &'a mut Settler,
     heartbeat_at: Instant,
+    /// The queues ran out, and nothing rang since.
+    hungry: bool,
 }
 
 impl<'a> Connection<'a> {
     pub(super) fn new(consumer: Box<dyn Consumer>, settler: &'a mut Settler) -> Self {
         let heartbeat_at = Instant::now() + settler.options.lease / 3;
-        Self { consumer, settler, heartbeat_at }
+        Self { consumer, settler, heartbeat_at, hungry: false }
     }
 
     /// Serves the outbox until something goes wrong or the worker ends.
@@ -69,12 +73,37 @@ impl<'a> Connection<'a> {
 
     fn step(&mut self) -> Result<(), Setback> {
         self.keep_alive()?;
+        self.listen()?;
         match self.settler.shared.outbox.take(self.heartbeat_at)? {
             Some(Work { mut settlements, fetch }) => {
                 self.store_results(&mut settlements)?;
                 self.exchange(settlements, fetch)
             }
             None => Ok(()),
+        }
+    }
+
+    /// While there is nothing to do: hears of messages on the connection itself, if that is possible.
+    fn listen(&mut self) -> Result<(), Setback> {
+        if !self.hungry || !self.consumer.listens() {
+            return Ok(());
+        }
+        let consumer = &mut self.consumer;
+        let listen = |timeout, waker: BorrowedFd<'_>| consumer.listen(timeout, waker);
+        match self.settler.shared.outbox.listening(self.heartbeat_at, listen) {
+            Some(Ok(true)) => {
+                self.hungry = false;
+                self.settler.shared.ring();
+                Ok(())
+            }
+            Some(Err(error)) if remedy(&error) == Remedy::Reconnect => Err(Setback::Lost(error)),
+            Some(Err(error)) => {
+                log::info!("cannot listen for messages on {}: {error}", self.settler.broker.display_url());
+                // The next fetch, by the safety net at the latest, says whether that was all.
+                self.hungry = false;
+                Ok(())
+            }
+            Some(Ok(false)) | None => Ok(()),
         }
     }
 
@@ -160,20 +189,24 @@ impl<'a> Connection<'a> {
         }
     }
 
-    fn report(&self, settled: usize, fetch: Option<usize>, exchanged: Exchanged) {
+    fn report(&mut self, settled: usize, fetch: Option<usize>, exchanged: Exchanged) {
         let Exchanged { deliveries, lost, next_due } = exchanged;
         let shared = &self.settler.shared;
         count(&shared.traffic.settled, settled);
         count(&shared.traffic.fetched, deliveries.len());
-        let confirmed = (settled > 0).then(|| ToEngine::Input(Input::Settled { count: settled, lost }));
-        if fetch.is_some_and(|want| deliveries.len() < want) {
-            shared.bell.listen();
+        let weight = settled + deliveries.len();
+        let confirmed = (settled > 0).then_some(Input::Settled { count: settled, lost });
+        if let Some(want) = fetch {
+            self.hungry = deliveries.len() < want;
+            if self.hungry && !self.consumer.listens() {
+                shared.bell.listen();
+            }
         }
         // One that is due later is the engine's to wait for.
         let parks = deliveries.is_empty() && next_due.is_none();
         let answered = fetch.filter(|&want| !(parks && shared.outbox.park(want)));
-        let delivered = answered.map(|_| ToEngine::Input(Input::Delivered { deliveries, next_due }));
-        shared.to_engine.extend(confirmed.into_iter().chain(delivered));
+        let delivered = answered.map(|_| Input::Delivered { deliveries, next_due });
+        self.settler.helm.tell(confirmed.into_iter().chain(delivered), weight);
     }
 
     /// Settles one by one. What is refused on its own is tried without its follow-ups, then without its results,
@@ -269,7 +302,8 @@ impl<'a> Connection<'a> {
         log::debug!("reconnecting with {} held messages: {error}", known.len());
         let mut failures = 0;
         loop {
-            match self.consumer.recover(&known) {
+            let recovered = self.consumer.recover(&known);
+            match recovered.and_then(|lost| remember(&*self.settler.broker, &self.settler.shared).map(|()| lost)) {
                 Ok(lost) => {
                     self.settler.connected();
                     self.settler.shared.to_engine.push(ToEngine::Reconnected(lost));

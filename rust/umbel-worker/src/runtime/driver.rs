@@ -1,15 +1,20 @@
-//! The engine thread: turns what stirs into inputs, runs the engine, and carries out what it wants.
+//! The engine and who runs it: turns what stirs into inputs, runs the engine, and carries out what it wants.
 //!
 //! One turn: wait; collect what all sources have to say; feed it to the engine at one moment; carry out all outputs;
 //! write to the children and hand the outbox over once. So a busy worker handles many jobs per system call.
+//!
+//! The engine thread takes a turn whenever something stirs. The broker thread takes one itself when it has little to
+//! tell and nobody is at it ([`Helm::tell`]): a message for an idle worker then reaches its child without waking a
+//! thread in between.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use umbel_broker::sync::Mutex;
 use umbel_broker::{Clock, DeadReason, Settlement};
 use umbel_protocol::Timestamp;
 
-use super::children::{Children, NewChild, Source, Stir};
+use super::children::{Children, NewChild, Source, Stir, Watch};
 use super::event::WorkerEvent;
 use super::shared::{Shared, ToEngine, count};
 use crate::engine::{ChildId, Engine, Input, Job, Notice, Outcome, Output, Verdict};
@@ -18,8 +23,58 @@ use crate::link::ToMain;
 /// The longest wait; a clock that is set forward is noticed by then.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// The engine thread.
-pub(super) struct Driver {
+/// Inputs at most for which the broker thread takes a turn itself; with more to do it had better fetch the next.
+const FEW: usize = 16;
+
+/// The engine, for whoever has something to tell it.
+pub(super) struct Helm {
+    driver: Mutex<Driver>,
+    /// What the engine thread sleeps at.
+    watch: Watch,
+    shared: Arc<Shared>,
+}
+
+impl Helm {
+    pub(super) fn new(engine: Engine, clock: Arc<dyn Clock>, shared: Arc<Shared>) -> std::io::Result<Self> {
+        let driver = Driver::new(engine, clock, Arc::clone(&shared))?;
+        Ok(Self { watch: driver.children.watch(), driver: Mutex::new(driver), shared })
+    }
+
+    /// The engine thread: runs until the engine has stopped, or the worker is abandoned.
+    pub(super) fn run(&self) -> std::io::Result<()> {
+        let mut stirring = Vec::new();
+        let mut timeout = self.driver.lock().sleep();
+        while let Some(wait) = timeout {
+            self.watch.wait(wait, &mut stirring)?;
+            let mut driver = self.driver.lock();
+            driver.turn(&mut stirring);
+            timeout = driver.sleep();
+        }
+        Ok(())
+    }
+
+    /// Kills whatever still runs: it can report to nobody any more, and its message will run elsewhere.
+    pub(super) fn end(&self) {
+        let mut driver = self.driver.lock();
+        driver.phase = Phase::Stopped;
+        driver.children.kill_all();
+    }
+
+    /// Tells the engine `inputs`, `weight` messages in all: in a turn of this thread, or by mail.
+    pub(super) fn tell(&self, inputs: impl Iterator<Item = Input>, weight: usize) {
+        let driver = if weight <= FEW { self.driver.try_lock() } else { None };
+        let Some(mut driver) = driver else {
+            return self.shared.to_engine.extend(inputs.map(ToEngine::Input));
+        };
+        driver.told(inputs);
+        if driver.is_awaited() {
+            self.shared.to_engine.knock();
+        }
+    }
+}
+
+/// What runs the engine.
+struct Driver {
     engine: Engine,
     clock: Arc<dyn Clock>,
     shared: Arc<Shared>,
@@ -27,6 +82,8 @@ pub(super) struct Driver {
     now: Timestamp,
     /// On the clock that nobody sets: waiting for the wall clock could take for ever after it went back.
     wake_at: Option<Instant>,
+    /// Until when the engine thread sleeps; `None` without end.
+    sleeps_until: Option<Instant>,
     turn: Turn,
     phase: Phase,
 }
@@ -34,7 +91,6 @@ pub(super) struct Driver {
 /// What one turn collects; buffers that live on.
 #[derive(Default)]
 struct Turn {
-    stirring: Vec<Source>,
     frames: Vec<ToMain>,
     outputs: Vec<Output>,
     /// An emptied buffer for outputs.
@@ -51,40 +107,63 @@ enum Phase {
     Running,
     /// The engine has stopped.
     Stopped,
-    /// Somebody pulled the plug; processes are killed as this is dropped.
+    /// Somebody pulled the plug; processes are killed.
     Abandoned,
 }
 
 impl Driver {
-    pub(super) fn new(engine: Engine, clock: Arc<dyn Clock>, shared: Arc<Shared>) -> std::io::Result<Self> {
+    fn new(engine: Engine, clock: Arc<dyn Clock>, shared: Arc<Shared>) -> std::io::Result<Self> {
         let children = Children::new(&shared.to_engine)?;
         let now = clock.now();
         let (turn, phase) = (Turn::default(), Phase::Running);
-        Ok(Self { engine, clock, shared, children, now, wake_at: None, turn, phase })
+        Ok(Self { engine, clock, shared, children, now, wake_at: None, sleeps_until: None, turn, phase })
     }
 
-    /// Runs until the engine has stopped, or the worker is abandoned.
-    pub(super) fn run(mut self) -> std::io::Result<()> {
-        while self.phase == Phase::Running {
-            self.children.wait(self.timeout(), &mut self.turn.stirring)?;
-            self.now = self.clock.now();
-            for source in std::mem::take(&mut self.turn.stirring) {
-                self.attend(source);
-            }
-            self.children.kill_stragglers(Instant::now());
-            if self.wake_at.is_some_and(|at| at <= Instant::now()) {
-                self.wake_at = None;
-                self.input(Input::Tick);
-            }
-            self.carry_out();
+    /// How long the engine thread is to wait (`Some(None)`: until something stirs); `None` when it is to end.
+    fn sleep(&mut self) -> Option<Option<Duration>> {
+        if self.phase != Phase::Running {
+            return None;
         }
-        Ok(())
+        let now = Instant::now();
+        self.sleeps_until = self.due().map(|at| at.min(now + LONGEST_WAIT));
+        Some(self.sleeps_until.map(|at| at.saturating_duration_since(now)))
     }
 
-    fn timeout(&self) -> Option<Duration> {
-        let wake = self.wake_at.map(|at| at.saturating_duration_since(Instant::now()).min(LONGEST_WAIT));
-        let kill = self.children.next_kill().map(|at| at.saturating_duration_since(Instant::now()));
-        wake.into_iter().chain(kill).min()
+    /// When something is to happen by itself.
+    fn due(&self) -> Option<Instant> {
+        self.wake_at.into_iter().chain(self.children.next_kill()).min()
+    }
+
+    /// Whether the engine thread must be woken after a turn that was not its own.
+    fn is_awaited(&self) -> bool {
+        let earlier = |due: Instant| self.sleeps_until.is_none_or(|until| due < until);
+        self.phase != Phase::Running || self.due().is_some_and(earlier)
+    }
+
+    /// A turn of the engine thread.
+    fn turn(&mut self, stirring: &mut Vec<Source>) {
+        self.now = self.clock.now();
+        for source in stirring.drain(..) {
+            self.attend(source);
+        }
+        self.children.kill_stragglers(Instant::now());
+        if self.wake_at.is_some_and(|at| at <= Instant::now()) {
+            self.wake_at = None;
+            self.input(Input::Tick);
+        }
+        self.carry_out();
+    }
+
+    /// A turn of another thread.
+    fn told(&mut self, inputs: impl Iterator<Item = Input>) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        self.now = self.clock.now();
+        // What was told before comes first.
+        self.read_mail();
+        inputs.for_each(|input| self.input(input));
+        self.carry_out();
     }
 
     fn input(&mut self, input: Input) {
@@ -145,6 +224,12 @@ impl Driver {
                 ToEngine::Stats(asker) => {
                     // Who asked may have given up waiting.
                     let _ = asker.send(self.shared.traffic.snapshot(self.engine.stats()));
+                }
+                ToEngine::Revoked(asker) => {
+                    let _ = asker.send(self.engine.revoked(self.now));
+                }
+                ToEngine::Present(ids, asker) => {
+                    let _ = asker.send(self.engine.present(&ids));
                 }
                 ToEngine::Abandon => self.phase = Phase::Abandoned,
             }
@@ -214,6 +299,7 @@ impl Driver {
             Output::Recall { child, jobs } => self.children.send_recall(child, &jobs),
             Output::SoftLimit { child, job } => self.children.send_soft_limit(child, job),
             Output::StopChild { child } => self.children.send_stop(child),
+            Output::Signal { child, signal } => self.children.signal(child, signal),
             Output::Kill { child } => self.children.kill(child),
             Output::Spawn { count } => self.turn.events.push(WorkerEvent::Spawn { count }),
             Output::WakeAt(at) => self.wake_at = Some(Instant::now() + at.since(self.now)),

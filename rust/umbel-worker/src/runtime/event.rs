@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use umbel_protocol::Message;
+
 use crate::engine::{ChildId, Notice};
 
 /// Something the supervisor acts on, logs or shows.
@@ -32,6 +34,10 @@ pub enum WorkerEvent {
     },
     /// What the engine noticed about a task. Never `ChildGone` or `Retiring`, which have their own events.
     Notice(Notice),
+    /// Remote control is heard from now on, or was tried for the first time.
+    Listening,
+    /// Somebody said something to all workers.
+    Request(Box<Message>),
     /// The broker can be reached (again).
     Connected {
         /// URL without password.

@@ -16,13 +16,15 @@ pub(super) struct Mailbox<T> {
 #[derive(Debug)]
 struct Messages<T> {
     all: Vec<T>,
+    /// The descriptor is readable.
+    rung: bool,
     closed: bool,
 }
 
 impl<T> Mailbox<T> {
     pub(super) fn new() -> io::Result<Self> {
         let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { messages: Mutex::new(Messages { all: Vec::new(), closed: false }), bell })
+        Ok(Self { messages: Mutex::new(Messages { all: Vec::new(), rung: false, closed: false }), bell })
     }
 
     pub(super) fn push(&self, message: T) {
@@ -34,9 +36,19 @@ impl<T> Mailbox<T> {
         if messages.closed {
             return;
         }
-        let was_empty = messages.all.is_empty();
         messages.all.extend(more);
-        if was_empty && !messages.all.is_empty() {
+        if !messages.all.is_empty() {
+            self.ring(&mut messages);
+        }
+    }
+
+    /// Wakes the reader without a message.
+    pub(super) fn knock(&self) {
+        self.ring(&mut self.messages.lock());
+    }
+
+    fn ring(&self, messages: &mut Messages<T>) {
+        if !std::mem::replace(&mut messages.rung, true) {
             // Fails only when the counter is full, and then it is readable anyway.
             let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
         }
@@ -45,7 +57,7 @@ impl<T> Mailbox<T> {
     /// All messages, oldest first.
     pub(super) fn take(&self) -> Vec<T> {
         let mut messages = self.messages.lock();
-        if !messages.all.is_empty() {
+        if std::mem::take(&mut messages.rung) {
             // Under the lock, so that the next push rings again.
             let _ = rustix::io::read(&self.bell, &mut [0u8; 8]);
         }

@@ -3,14 +3,16 @@
 //! Three threads serve a worker, none of which ever needs Python:
 //!
 //! * the engine thread ([`driver`]) speaks with the children and runs the engine;
-//! * the broker thread ([`settler`]) settles, fetches and keeps the lease, one exchange at a time;
-//! * the doorbell thread ([`bell`]) listens for new messages while the queues are empty.
+//! * the broker thread ([`settler`]) settles, fetches and keeps the lease, one exchange at a time, and listens for new
+//!   messages while the queues are empty, if its connection can;
+//! * the doorbell thread ([`bell`]) listens where it cannot.
 //!
 //! They talk through [`shared`]. The supervisor, who starts processes and logs, reads [`WorkerEvent`]s.
 
 mod bell;
 mod children;
 mod connection;
+mod control;
 mod driver;
 mod event;
 mod exit;

@@ -16,6 +16,8 @@ pub struct WorkerOptions {
     /// How long this worker may stay silent before the broker takes its messages back; it says "alive" three times
     /// as often.
     pub lease: Duration,
+    /// The exchange on which remote control requests come; `None` hears none.
+    pub control_exchange: Option<String>,
     /// Pauses between attempts to reach a broker or result store that is away.
     pub reconnect: Pauses,
 }

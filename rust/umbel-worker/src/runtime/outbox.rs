@@ -1,7 +1,10 @@
 //! What the engine wants from the broker, collected while the broker thread is busy.
 
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use rustix::event::EventfdFlags;
 use umbel_broker::sync::{Condvar, Mutex};
 use umbel_broker::{Settlement, Tag};
 
@@ -12,10 +15,12 @@ const LARGEST: usize = 1024;
 const SAFETY_NET: Duration = Duration::from_secs(5);
 
 /// Work for the broker thread, merged until it takes it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outbox {
     state: Mutex<State>,
     changed: Condvar,
+    /// Readable when something changed while the broker thread listens for messages.
+    waker: OwnedFd,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +35,8 @@ struct State {
     rang: bool,
     /// No fetch is to be parked any more.
     unparked: bool,
+    /// The broker thread waits at its connection and at the waker.
+    listening: bool,
     /// The engine's answer to a lost connection.
     held: Option<Vec<Tag>>,
     stopping: bool,
@@ -47,6 +54,11 @@ pub(super) struct Work {
 pub(super) struct Stopping;
 
 impl Outbox {
+    pub(super) fn new() -> io::Result<Self> {
+        let waker = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { state: Mutex::default(), changed: Condvar::default(), waker })
+    }
+
     /// Adds work and wakes the broker thread if it waits.
     pub(super) fn add(&self, settlements: &mut Vec<Settlement>, fetch: Option<usize>) {
         if settlements.is_empty() && fetch.is_none() {
@@ -55,7 +67,7 @@ impl Outbox {
         let mut state = self.state.lock();
         state.settlements.append(settlements);
         state.fetch = fetch.or(state.fetch);
-        self.changed.notify_one();
+        self.wake(&state);
     }
 
     /// Forgets all work, which the engine will give out again, and answers with the tags it holds.
@@ -64,7 +76,7 @@ impl Outbox {
         state.settlements.clear();
         (state.fetch, state.parked) = (None, None);
         state.held = Some(held);
-        self.changed.notify_one();
+        self.wake(&state);
     }
 
     /// Keeps a fetch that found nothing until the bell rings or there is other work: the broker thread then tries it
@@ -94,15 +106,25 @@ impl Outbox {
         let mut state = self.state.lock();
         state.rang = true;
         if state.parked.is_some() {
-            self.changed.notify_one();
+            self.wake(&state);
         }
         state.parked.is_some()
     }
 
     /// No more work will come.
     pub(super) fn stop(&self) {
-        self.state.lock().stopping = true;
-        self.changed.notify_one();
+        let mut state = self.state.lock();
+        state.stopping = true;
+        self.wake(&state);
+    }
+
+    fn wake(&self, state: &State) {
+        if state.listening {
+            // Fails only when the counter is full, and then it is readable anyway.
+            let _ = rustix::io::write(&self.waker, &1u64.to_ne_bytes());
+        } else {
+            self.changed.notify_one();
+        }
     }
 
     /// Waits for work until `deadline`; work left when the worker ends is still handed out. `None` at the deadline.
@@ -121,6 +143,27 @@ impl Outbox {
                 return Ok(None);
             }
         }
+    }
+
+    /// Runs `listen`, which is to end by `deadline` or when the descriptor it is given is readable, unless there is work
+    /// or the worker ends. `None` if it was not run.
+    pub(super) fn listening<T>(
+        &self,
+        deadline: Instant,
+        listen: impl FnOnce(Duration, BorrowedFd<'_>) -> T,
+    ) -> Option<T> {
+        let mut state = self.state.lock();
+        if state.has_work() || state.stopping {
+            return None;
+        }
+        state.listening = true;
+        let until = state.parked.map_or(deadline, |(_, again)| again.min(deadline));
+        drop(state);
+        let heard = listen(until.saturating_duration_since(Instant::now()), self.waker.as_fd());
+        self.state.lock().listening = false;
+        // Empties the counter; there is nothing to learn from its value.
+        let _ = rustix::io::read(&self.waker, &mut [0u8; 8]);
+        Some(heard)
     }
 
     /// Takes back the buffer of work that is done: large ones are dear to allocate anew for each exchange.
@@ -192,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_parked_fetch_is_tried_again_when_the_bell_rings() {
-        let outbox = Outbox::default();
+        let outbox = Outbox::new().expect("an eventfd");
         assert!(!outbox.ring(), "nothing is parked: the engine is to hear of it");
         outbox.add(&mut Vec::new(), Some(3));
         assert_eq!(fetch(&outbox), Some(3));
@@ -205,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_ring_while_a_fetch_is_under_way_is_not_missed() {
-        let outbox = Outbox::default();
+        let outbox = Outbox::new().expect("an eventfd");
         outbox.add(&mut Vec::new(), Some(3));
         assert_eq!(fetch(&outbox), Some(3));
         assert!(!outbox.ring());
@@ -215,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_parked_fetch_goes_with_other_work() {
-        let outbox = Outbox::default();
+        let outbox = Outbox::new().expect("an eventfd");
         assert!(outbox.park(3));
         let settlement = Settlement { tag: None, disposition: Disposition::Ack, publish: vec![], results: vec![] };
         outbox.add(&mut vec![settlement], None);
@@ -224,7 +267,7 @@ mod tests {
 
     #[test]
     fn who_ends_gets_the_answer_that_was_parked() {
-        let outbox = Outbox::default();
+        let outbox = Outbox::new().expect("an eventfd");
         assert!(outbox.park(3));
         assert_eq!(outbox.unpark(), Some(3));
         assert_eq!(outbox.unpark(), None);
@@ -232,8 +275,29 @@ mod tests {
     }
 
     #[test]
+    fn who_listens_is_called_to_work_and_not_kept_from_it() {
+        let outbox = Outbox::new().expect("an eventfd");
+        let nothing = |timeout: Duration, waker: BorrowedFd<'_>| {
+            let mut fds = [rustix::event::PollFd::from_borrowed_fd(waker, rustix::event::PollFlags::IN)];
+            let timeout = rustix::event::Timespec::try_from(timeout).expect("a timeout");
+            rustix::event::poll(&mut fds, Some(&timeout)).expect("poll") == 1
+        };
+        assert_eq!(outbox.listening(soon(), nothing), Some(false), "nothing came");
+        let called = outbox.listening(Instant::now() + Duration::from_secs(60), |timeout, waker| {
+            outbox.add(&mut Vec::new(), Some(3));
+            nothing(timeout, waker)
+        });
+        assert_eq!(called, Some(true));
+        assert_eq!(outbox.listening(soon(), nothing), None, "there is work");
+        assert_eq!(fetch(&outbox), Some(3));
+        assert_eq!(outbox.listening(soon(), nothing), Some(false), "that call was answered");
+        outbox.stop();
+        assert_eq!(outbox.listening(soon(), nothing), None);
+    }
+
+    #[test]
     fn a_lost_connection_forgets_what_was_parked() {
-        let outbox = Outbox::default();
+        let outbox = Outbox::new().expect("an eventfd");
         assert!(outbox.park(3));
         outbox.reset(Vec::new());
         assert!(!outbox.ring());

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 use umbel_broker::{Broker, BrokerError, Consumer, ConsumerOptions, NextStep, Tag};
 
 use super::connection::{Connection, Setback};
+use super::control::remember;
+use super::driver::Helm;
 use super::event::WorkerEvent;
 use super::options::Pauses;
 use super::outbox::Stopping;
@@ -30,6 +32,7 @@ pub(super) struct Settler {
     pub(super) results: Results,
     pub(super) pauses: Pauses,
     pub(super) shared: Arc<Shared>,
+    pub(super) helm: Arc<Helm>,
 }
 
 impl Settler {
@@ -53,7 +56,9 @@ impl Settler {
     fn open(&self) -> Result<Box<dyn Consumer>, Stopping> {
         let mut failures = 0;
         loop {
-            match self.broker.consumer(self.options.clone()) {
+            // What is revoked first: the engine may be given messages from then on.
+            let opened = self.broker.consumer(self.options.clone());
+            match opened.and_then(|consumer| remember(&*self.broker, &self.shared).map(|()| consumer)) {
                 Ok(consumer) => {
                     self.connected();
                     if failures > 0 {

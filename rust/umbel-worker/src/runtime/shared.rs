@@ -27,6 +27,10 @@ pub(super) enum ToEngine {
     Reconnected(Vec<Tag>),
     /// Somebody wants to know.
     Stats(Sender<Stats>),
+    /// Somebody wants to know which tasks are revoked.
+    Revoked(Sender<Vec<String>>),
+    /// Somebody wants to know which of these tasks are here, and whether they run.
+    Present(Vec<String>, Sender<Vec<(String, bool)>>),
     /// Somebody can do without the supervisor, or a thread has failed: end now.
     Abandon,
 }
@@ -47,7 +51,7 @@ impl Shared {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             to_engine: Mailbox::new()?,
-            outbox: Outbox::default(),
+            outbox: Outbox::new()?,
             bell: Bell::default(),
             events: Mailbox::new()?,
             traffic: Traffic::default(),

@@ -8,13 +8,16 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
 use umbel_backend::Backend;
 use umbel_broker::sync::Mutex;
-use umbel_broker::{Broker, Clock, ConsumerOptions};
+use umbel_broker::{Broker, Clock, ConsumerOptions, Revocation, Revoked};
+use umbel_protocol::{Destination, Message};
 
 use super::bell::Listener;
 use super::children::NewChild;
-use super::driver::Driver;
+use super::control::{Ear, Mouth, Word};
+use super::driver::Helm;
 use super::event::WorkerEvent;
 use super::options::WorkerOptions;
 use super::results::Results;
@@ -52,6 +55,7 @@ pub enum WorkerError {
 /// The engine and its threads. Thread-safe; dropping it ends the worker at once (see [`Worker::stop`] for better ways).
 pub struct Worker {
     shared: Arc<Shared>,
+    mouth: Mouth,
     parts: Mutex<Parts>,
 }
 
@@ -63,9 +67,10 @@ enum Parts {
 }
 
 struct Fresh {
-    driver: Driver,
+    helm: Arc<Helm>,
     settler: Settler,
     listener: Listener,
+    ear: Option<Ear>,
 }
 
 impl Worker {
@@ -79,16 +84,29 @@ impl Worker {
     ) -> Result<Self, WorkerError> {
         check(&options)?;
         let shared = Arc::new(Shared::new()?);
-        let results = Results::of(&*broker, backend);
+        let results = Results::of(&*broker, backend.clone());
         let stores_results = matches!(results, Results::Settled);
-        let WorkerOptions { engine, queues, worker_id, lease, reconnect: pauses } = options;
-        let driver = Driver::new(Engine::new(engine), clock, Arc::clone(&shared))?;
+        let WorkerOptions { engine, queues, worker_id, lease, control_exchange, reconnect: pauses } = options;
         let listener =
             Listener { broker: Arc::clone(&broker), queues: queues.clone(), pauses, shared: Arc::clone(&shared) };
+        let mouth = Mouth {
+            broker: Arc::clone(&broker),
+            backend,
+            clock: Arc::clone(&clock),
+            result_expires: engine.result_expires,
+            pauses,
+            words: Mutex::default(),
+        };
+        let helm = Arc::new(Helm::new(Engine::new(engine), clock, Arc::clone(&shared))?);
+        let ear = control_exchange.map(|exchange| {
+            let (broker, shared) = (Arc::clone(&broker), Arc::clone(&shared));
+            Ear { broker, exchange, pauses, shared }
+        });
         let options = ConsumerOptions { worker_id, queues, lease, stores_results };
-        let settler = Settler { broker, options, results, pauses, shared: Arc::clone(&shared) };
-        let parts = Parts::Fresh(Box::new(Fresh { driver, settler, listener }));
-        Ok(Self { shared, parts: Mutex::new(parts) })
+        let settler =
+            Settler { broker, options, results, pauses, shared: Arc::clone(&shared), helm: Arc::clone(&helm) };
+        let parts = Parts::Fresh(Box::new(Fresh { helm, settler, listener, ear }));
+        Ok(Self { shared, mouth, parts: Mutex::new(parts) })
     }
 
     /// Starts the threads. Messages are fetched once tasks are known and a child is ready.
@@ -121,6 +139,45 @@ impl Worker {
         self.shared.input(Input::PoolSize(size));
     }
 
+    /// Tasks are not to run. What runs is sent `signal`, if one is given. The broker is told too, for other workers and
+    /// for later ones.
+    pub fn revoke(&self, revocations: Vec<Revocation>, signal: Option<i32>) {
+        self.shared.revoke(revocations.clone(), signal);
+        let ids = revocations.iter().filter_map(|revocation| match &revocation.what {
+            Revoked::Task(id) => Some(id.clone()),
+            Revoked::Stamp { .. } => None,
+        });
+        let mut absent: Vec<String> = ids.collect();
+        // A worker that has ended has none.
+        let here = self.present(absent.clone()).unwrap_or_default();
+        absent.retain(|id| !here.iter().any(|(present, _)| present == id));
+        self.mouth.say(Word::Revoke { revocations, absent });
+    }
+
+    /// Ids of tasks that are revoked, sorted.
+    pub fn revoked(&self) -> Result<Vec<String>, WorkerError> {
+        self.ask(ToEngine::Revoked)
+    }
+
+    /// Those of `ids` whose tasks are here and have not ended, with whether they run.
+    pub fn present(&self, ids: Vec<String>) -> Result<Vec<(String, bool)>, WorkerError> {
+        self.ask(|asker| ToEngine::Present(ids, asker))
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> ToEngine) -> Result<T, WorkerError> {
+        if !matches!(*self.parts.lock(), Parts::Running(_)) {
+            return Err(WorkerError::NotRunning);
+        }
+        let (asker, answer) = crossbeam_channel::bounded(1);
+        self.shared.to_engine.push(question(asker));
+        answer.recv_timeout(ANSWER).map_err(|_| WorkerError::NotRunning)
+    }
+
+    /// Answers a [`WorkerEvent::Request`]: `to` is the box of who asked.
+    pub fn answer(&self, to: Destination, message: Message) {
+        self.mouth.say(Word::Answer { to, message: Box::new(message) });
+    }
+
     /// Whether every received task is worth an event.
     pub fn want_received(&self, wanted: bool) {
         self.shared.wants_received.store(wanted, Ordering::Relaxed);
@@ -150,12 +207,7 @@ impl Worker {
 
     /// The present numbers.
     pub fn stats(&self) -> Result<Stats, WorkerError> {
-        if !matches!(*self.parts.lock(), Parts::Running(_)) {
-            return Err(WorkerError::NotRunning);
-        }
-        let (asker, answer) = crossbeam_channel::bounded(1);
-        self.shared.to_engine.push(ToEngine::Stats(asker));
-        answer.recv_timeout(ANSWER).map_err(|_| WorkerError::NotRunning)
+        self.ask(ToEngine::Stats)
     }
 
     /// Waits until the worker has ended. The doorbell's connection may take a second longer.
@@ -186,18 +238,23 @@ fn check(options: &WorkerOptions) -> Result<(), WorkerError> {
 }
 
 impl Fresh {
-    /// The engine thread: starts the other two, and ends last.
+    /// The engine thread: starts the others, and ends last.
     fn run(self, shared: &Arc<Shared>) {
-        let Self { driver, settler, listener } = self;
+        let Self { helm, settler, listener, ear } = self;
         let started = start_part("umbel-broker", shared, move || settler.run())
-            .and_then(|settler| start_part("umbel-doorbell", shared, move || listener.run()).map(|_| settler));
+            .and_then(|settler| start_part("umbel-doorbell", shared, move || listener.run()).map(|_| settler))
+            .and_then(|settler| match ear {
+                Some(ear) => start_part("umbel-ear", shared, move || ear.run()).map(|_| settler),
+                None => Ok(settler),
+            });
         match started {
             Ok(settler) => {
                 guard("umbel-engine", shared, || {
-                    if let Err(error) = driver.run() {
+                    if let Err(error) = helm.run() {
                         fail(shared, format!("umbel-engine: {error}"));
                     }
                 });
+                helm.end();
                 shared.to_engine.close();
                 shared.outbox.stop();
                 shared.bell.stop();

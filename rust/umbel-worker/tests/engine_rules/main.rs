@@ -11,6 +11,7 @@ mod fetch;
 mod intake;
 mod limits;
 mod plain;
+mod revoking;
 mod shutdown;
 mod surplus;
 mod timer;

@@ -124,6 +124,7 @@ pub fn options() -> WorkerOptions {
         queues: vec![QUEUE.into()],
         worker_id: format!("w{}", fresh_number()),
         lease: Duration::from_secs(5),
+        control_exchange: Some("celery.pidbox".to_owned()),
         reconnect: Pauses { first: Duration::from_millis(1), longest: Duration::from_millis(4) },
     }
 }

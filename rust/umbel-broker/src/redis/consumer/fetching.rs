@@ -144,7 +144,12 @@ impl RedisConsumer {
         for reply in self.connection()?.run(&pipeline)? {
             earliest = self.connection()?.accept(reply)?.into_elements();
         }
-        self.next_due = seconds(earliest.get(1)).map(Timestamp::from_seconds);
+        // Member and score; RESP3 puts a pair of them into an array of its own.
+        let score = match earliest.pop() {
+            Some(Value::Array(mut pair)) => pair.pop(),
+            last => last,
+        };
+        self.next_due = seconds(score.as_ref()).map(Timestamp::from_seconds);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 
 mod fetching;
 mod give_back;
+mod listening;
 mod measured;
 mod reclaim;
 mod settling;
@@ -13,17 +14,19 @@ mod turn;
 pub use self::measured::SettlementWriter;
 
 use std::collections::{HashSet, VecDeque};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use umbel_protocol::Timestamp;
 
+use self::listening::Ear;
 use self::turn::Turn;
 use super::keys::Keys;
 use super::options::RedisOptions;
 use super::router::Router;
-use super::wire::{Command, Connection, Pipeline, Protocol, Value};
-use super::{culprit, scripts};
+use super::wire::{Command, Connection, Pipeline, Value};
+use super::{culprit, scripts, tracking};
 use crate::broker::{Consumer, ConsumerOptions, Delivery, Exchanged, Settlement, Tag};
 use crate::error::{BrokerError, Result};
 
@@ -37,6 +40,7 @@ pub(super) struct RedisConsumer {
     worker: ConsumerOptions,
     /// Absent after an error, until [`Consumer::recover`].
     connection: Option<Connection>,
+    ear: Ear,
     router: Router,
     turn: Turn,
     epoch: u64,
@@ -65,6 +69,7 @@ impl RedisConsumer {
             keys,
             worker,
             connection: None,
+            ear: Ear::default(),
             epoch: 0,
             sequence: 0,
             held: HashSet::new(),
@@ -78,7 +83,8 @@ impl RedisConsumer {
     /// Connects under a new epoch: what an older connection still has on its way to the server will move nothing.
     fn connect(&mut self) -> Result<()> {
         self.connection = None;
-        let mut connection = Connection::open(&self.options, Protocol::Resp2)?;
+        let (mut connection, tracks) = tracking::connect(&self.options)?;
+        self.ear = Ear::of(&self.keys, &self.worker.queues, tracks);
         self.epoch = (self.epoch + 1).max(microseconds_now());
         self.sequence = 0;
         let call = connection
@@ -182,6 +188,14 @@ impl Consumer for RedisConsumer {
             }
             Ok(count + consumer.sweep(now)?)
         })
+    }
+
+    fn listens(&self) -> bool {
+        self.ear.tracks()
+    }
+
+    fn listen(&mut self, timeout: Duration, waker: BorrowedFd<'_>) -> Result<bool> {
+        self.guarded(|consumer| consumer.hear(timeout, waker))
     }
 
     fn recover(&mut self, known: &[Tag]) -> Result<Vec<Tag>> {

@@ -170,11 +170,16 @@ impl RedisConsumer {
                 pipeline.add(&self.finish_call(call)?);
             }
             fetches.iter().for_each(|fetch| pipeline.add(fetch));
+            if let Some(look) = self.ear.look_along().filter(|_| !fetches.is_empty()) {
+                pipeline.extend(look);
+            }
             let mut replies = if pipeline.is_empty() { Vec::new() } else { self.connection()?.run(&pipeline)? };
-            let fetched = replies.split_off(calls.len());
+            let mut fetched = replies.split_off(calls.len());
+            let looked = fetched.split_off(fetches.len());
             let outcome = self.settled(settlements, &calls, replies, ended);
             if !fetched.is_empty() {
                 due = self.fetched(fetched, first)?;
+                self.looked_along(looked)?;
             }
             open = outcome?;
             if open.is_empty() {

@@ -91,6 +91,13 @@ impl Pipeline {
         self.ends.push(self.bytes.len());
     }
 
+    /// Adds the commands of another pipeline.
+    pub fn extend(&mut self, other: &Self) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.ends.extend(other.ends.iter().map(|end| start + end));
+    }
+
     /// Number of commands.
     pub fn len(&self) -> usize {
         self.ends.len()

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::command::{Command, Pipeline};
+use super::eagerness::Eagerness;
 use super::failure;
 use super::reply::{self, Value};
 use super::script::Script;
@@ -17,6 +18,9 @@ use crate::redis::options::{Credentials, Endpoint, RedisOptions, Server};
 
 /// A connection idle for longer may have been closed by the server or something between.
 const PROBE_AFTER: Duration = Duration::from_secs(1);
+
+/// Bytes of a pipeline whose replies an eager connection looks for: larger ones take the server longer than a moment.
+const SMALL: usize = 16 << 10;
 
 /// How the connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +53,7 @@ pub struct Connection {
     used: Instant,
     digests: Vec<(&'static Script, String)>,
     pushes: VecDeque<Value>,
+    eagerness: Eagerness,
 }
 
 impl Connection {
@@ -94,6 +99,7 @@ impl Connection {
             used: Instant::now(),
             digests: Vec::new(),
             pushes: VecDeque::new(),
+            eagerness: Eagerness::default(),
         };
         connection.introduce(options, credentials, db, protocol)?;
         Ok(connection)
@@ -180,6 +186,13 @@ impl Connection {
         }
     }
 
+    /// Drops the pushes that came before the last reply; false if there were none.
+    pub fn forget_pushes(&mut self) -> bool {
+        let some = !self.pushes.is_empty();
+        self.pushes.clear();
+        some
+    }
+
     /// Runs one command.
     ///
     /// # Errors
@@ -207,8 +220,20 @@ impl Connection {
         Ok(replies)
     }
 
+    /// Has replies looked for without sleeping, for as long as the server answers within a moment; for callers that have
+    /// nothing else to do and whose caller waits.
+    pub fn be_eager(&mut self) {
+        self.eagerness.want();
+    }
+
     fn run_once(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>> {
         self.send(pipeline)?;
+        if pipeline.bytes().len() <= SMALL {
+            let mut eagerness = std::mem::take(&mut self.eagerness);
+            let looked = self.attempt(|stream| eagerness.look(|| stream.is_readable()));
+            self.eagerness = eagerness;
+            looked?;
+        }
         (0..pipeline.len()).map(|_| self.reply()).collect()
     }
 

@@ -7,6 +7,7 @@
 mod buffered;
 mod command;
 mod connection;
+mod eagerness;
 mod failure;
 mod reply;
 mod script;

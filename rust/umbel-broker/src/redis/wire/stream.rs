@@ -123,6 +123,11 @@ impl Stream {
         }
     }
 
+    /// Whether there is something to read; of TLS, perhaps no more than a part of a record.
+    pub(super) fn is_readable(&self) -> io::Result<bool> {
+        Ok(self.input.has_bytes() || poll_both(self.descriptor(), None, Duration::ZERO)? == Some(Ready::Data))
+    }
+
     fn has_plaintext(&mut self) -> io::Result<bool> {
         let Socket::Tls(tls) = &mut self.input.reader else { return Ok(false) };
         let state = tls.conn.process_new_packets().map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;

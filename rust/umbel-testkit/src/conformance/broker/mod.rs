@@ -1,6 +1,7 @@
 //! The broker contract, a file a theme. `umbel_broker::broker` has the sentences these cases check.
 
 mod bindings;
+mod control;
 mod crowd;
 mod dead_letters;
 mod delays;
@@ -10,6 +11,7 @@ mod publishing;
 mod settling;
 
 pub use bindings::*;
+pub use control::*;
 pub use crowd::*;
 pub use dead_letters::*;
 pub use delays::*;
@@ -34,6 +36,14 @@ macro_rules! broker_conformance {
                 binding_twice_is_harmless,
                 others_see_a_direct_binding,
                 the_anonymous_exchange_names_queues,
+                revocations_are_kept_until_their_end,
+                the_later_end_of_a_revocation_counts,
+                every_listener_hears_what_is_said,
+                a_listener_hears_its_exchange_from_its_opening_on,
+                a_listener_gives_up_in_time,
+                answers_wait_in_an_open_box,
+                an_answer_is_waited_for,
+                answers_without_a_box_are_dropped,
                 a_crowd_loses_and_repeats_nothing,
                 a_crowd_returns_messages_once,
                 dead_letters_say_what_and_why,
@@ -56,6 +66,7 @@ macro_rules! broker_conformance {
                 the_bell_rings_while_waiting,
                 the_bell_rings_for_returned_messages,
                 the_bell_gives_up_in_time,
+                a_listener_can_be_woken,
                 every_bell_rings,
                 a_silent_workers_messages_return,
                 a_late_settlement_is_lost,
@@ -115,6 +126,7 @@ mod tests {
     fn every_case_is_listed() {
         let sources = [
             include_str!("bindings.rs"),
+            include_str!("control.rs"),
             include_str!("crowd.rs"),
             include_str!("dead_letters.rs"),
             include_str!("delays.rs"),

@@ -3,16 +3,16 @@
 //! 1. The link thread reads frames, and so does one of the executors while it has nothing to do. Jobs wait in a local
 //!    queue; executors (one or many threads) take them with [`ChildLink::next`].
 //! 2. What executors report collects in a buffer. Whoever finishes a job while nothing else is waiting writes it out
-//!    at once; so does one who finds the buffer large or a millisecond old. Thus a busy child writes once per batch
+//!    at once; so does one who finds the buffer large or [`shared::LINGER`] old. Thus a busy child writes once per batch
 //!    and an idle one without delay.
-//! 3. Whatever is still in the buffer after a millisecond is written by the link thread, which needs no lock that an
+//! 3. Whatever is still in the buffer after that time is written by the link thread, which needs no lock that an
 //!    executor holds while it runs a task (in particular not the GIL).
 //! 4. A recall needs no executor: the link thread answers it while tasks run.
 //!
 //! Locks are the standard library's, for the reason that [`umbel_broker::sync`] gives.
 //!
 //! The link thread is woken only when the buffer turns non-empty while it sleeps; while there is traffic it looks
-//! once a millisecond.
+//! once in that time.
 
 mod reader;
 mod shared;
@@ -75,7 +75,7 @@ impl ChildLink {
         self.shared.start_next(&mut state)
     }
 
-    /// Reports how a job ended. Written within about a millisecond; never waits unless the main process is slow to
+    /// Reports how a job ended. Written within about 5 ms, at once if nothing else waits to run; never waits unless the main process is slow to
     /// read. `TooLarge` leaves the job running.
     pub fn finish(&self, outcome: &Outcome) -> Result<(), LinkError> {
         if self.report(outcome)? {
@@ -85,7 +85,7 @@ impl ChildLink {
     }
 
     /// The first half of [`ChildLink::finish`], which never waits. True if [`ChildLink::write`] must follow; else the
-    /// link thread writes the report within a millisecond.
+    /// link thread writes the report within 5 ms.
     pub fn report(&self, outcome: &Outcome) -> Result<bool, LinkError> {
         check(fields::outcome_size(outcome))?;
         let mut state = self.shared.lock();

@@ -11,7 +11,7 @@ use crate::link::incoming::Incoming;
 use crate::link::outgoing;
 
 /// How long a report may wait for company.
-pub(super) const LINGER: Duration = Duration::from_millis(1);
+pub(super) const LINGER: Duration = Duration::from_millis(5);
 
 /// Buffered bytes at which a report is written at once.
 const ENOUGH: usize = 32 << 10;
