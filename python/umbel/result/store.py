@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from umbel import _native
 from umbel._interfaces import AppInterface
 from umbel.exceptions import TimeoutError, from_native
+from umbel.result.backend_names import BackendNames
 from umbel.result.records import RecordFormat
 from umbel.result.waiting import unfinished
 from umbel.states import READY_STATES
@@ -25,7 +26,7 @@ OnMessage = Callable[[dict[str, Any]], Any]
 _SAVED_GROUP = "celery-taskset-meta-"
 
 
-class ResultStore:
+class ResultStore(BackendNames):
     """An application's results. Thread-safe."""
 
     def __init__(self, app: AppInterface) -> None:
@@ -200,6 +201,13 @@ class ResultStore:
         """Deletes records; returns how many there were. Raises OperationalError."""
         try:
             return self._client().forget_results(list(task_ids))
+        except _native.NativeError as error:
+            raise from_native(error) from error
+
+    def remove_expired(self) -> int:
+        """Deletes expired records where the store does not do so itself; returns how many. Raises OperationalError."""
+        try:
+            return self._client().remove_expired_results()
         except _native.NativeError as error:
             raise from_native(error) from error
 
