@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+from servers.own_server import MemcachedServer
 from servers.worker_process import StartWorker, wait_until
 
 from umbel import Umbel
+from umbel.exceptions import OperationalError
 from umbel.testing import start_worker as start_worker_here
 
 PATIENCE = 20.0
@@ -29,25 +32,27 @@ def test_a_child_that_dies_after_it_has_stored_a_result(tmp_path: Path, start_wo
         assert app.client.dead_letters() == []
 
 
-def test_a_store_that_is_away_for_a_while(tmp_path: Path) -> None:
-    folder = tmp_path / "results"
-    folder.mkdir()
+def test_a_store_that_is_away_when_a_task_ends() -> None:
+    server = MemcachedServer()
     may_end, runs = threading.Event(), []
-    with Umbel("away", broker="memory://away", backend=f"file://{folder}", set_as_current=False) as app:
+    try:
+        with Umbel("away", broker="memory://away", backend=server.url(), set_as_current=False) as app:
 
-        @app.task(name="work")
-        def work() -> str:
-            runs.append(1)
-            assert may_end.wait(PATIENCE)
-            return "done"
+            @app.task(name="work")
+            def work() -> str:
+                runs.append(1)
+                assert may_end.wait(PATIENCE)
+                return "done"
 
-        with start_worker_here(app, concurrency=1):
-            result = work.delay()
-            wait_until(lambda: runs, PATIENCE, "the task")
-            away = folder.rename(tmp_path / "away")
-            may_end.set()
-            waiting = threading.Thread(target=lambda: result.get(timeout=PATIENCE))
-            waiting.start()
-            away.rename(folder)
-            waiting.join()
-            assert (result.get(timeout=PATIENCE), runs) == ("done", [1])
+            with start_worker_here(app, concurrency=1):
+                result = work.delay()
+                wait_until(lambda: runs, PATIENCE, "the task")
+                assert result.state == "PENDING"
+                server.end()
+                may_end.set()
+                with pytest.raises(OperationalError):
+                    app.AsyncResult("other").get(timeout=0.1)
+                server.begin()
+                assert (result.get(timeout=PATIENCE), runs) == ("done", [1])
+    finally:
+        server.stop()

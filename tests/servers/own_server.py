@@ -82,11 +82,15 @@ class OwnServer:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
-    def stop(self) -> None:
-        """Ends it and removes its folder."""
+    def end(self) -> None:
+        """Ends it; its folder stays."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(self._end)
             self._process.wait(30)
+
+    def stop(self) -> None:
+        """Ends it and removes its folder."""
+        self.end()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -160,9 +164,13 @@ class MemcachedServer(OwnServer):
     """memcached with 64 MB."""
 
     def __init__(self) -> None:
-        program = require_program("memcached")
+        self._program = require_program("memcached")
         super().__init__("memcached", user="nobody")
-        self.start([program, "-l", "127.0.0.1", "-p", str(self.port), "-U", "0"], self.listens)
+        self.begin()
+
+    def begin(self) -> None:
+        """Starts it, again after `end`: empty, on the same port."""
+        self.start([self._program, "-l", "127.0.0.1", "-p", str(self.port), "-U", "0"], self.listens)
 
     def url(self) -> str:
         """Of the result store."""
