@@ -365,7 +365,8 @@ class Umbel:
         if request.link is None or task_id != request.id:
             self.results.store(task_id, state or "", meta, request=request)
             return
-        record = self.results.format.write(task_id, state or "", meta, request=request)
+        attempts = request.attempts_to_tell(state or "", self.now())
+        record = self.results.format.write(task_id, state or "", meta, request=request, attempts=attempts)
         request.link.started(request.job, record, self.results.format.expires_for(state or ""), state=state or "")
 
     @property

@@ -253,7 +253,8 @@ class Tracer:
         if self._format is None or _ignores_result(runner, request):
             return
         meta = {"pid": os.getpid(), "hostname": self._hostname}
-        record = self._format.write(request.id, "STARTED", meta, request=request)
+        attempts = request.attempts_to_tell("STARTED", self._app.now())
+        record = self._format.write(request.id, "STARTED", meta, request=request, attempts=attempts)
         request.link.started(request.job, record, self._format.expires, state="STARTED")
 
     def _raised(self, runner: TaskRunner, request: Context, error: BaseException) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
+from umbel.states import READY_STATES
+
 if TYPE_CHECKING:
     from umbel._native import Job, MessageDict
 
@@ -219,8 +221,15 @@ class Context:
             self._follow_ups = []
         return self._follow_ups
 
+    def attempts_to_tell(self, state: str, now: datetime) -> list[dict[str, Any]] | None:
+        """`attempts` in a state that is no failure: None where there is nothing to tell but this one try."""
+        if not self.retries and not (self.job is not None and self.job.failed_deliveries):
+            return None
+        return self.attempts(state, None, now)
+
     def attempts(self, state: str, why: str | None, now: datetime) -> list[dict[str, Any]]:
-        """Every try of this task so far, this one included, which ended now in `state` because of `why`."""
+        """Every try of this task so far, this one included, which ended now in `state` because of `why`; in a state
+        that is not final (STARTED, one of your own) it goes on."""
         known = self.umbel_attempts
         tries = [one for one in known if isinstance(one, dict)] if isinstance(known, list) else []
         lost = self.job.failed_deliveries if self.job is not None else 0
@@ -233,7 +242,7 @@ class Context:
                 "state": state,
                 "worker": self.hostname,
                 "started": None if began is None else began.isoformat(),
-                "ended": now.isoformat(),
+                "ended": now.isoformat() if state in READY_STATES or state == "RETRY" else None,
                 "why": why if why is None else why[:_LONGEST_WHY],
             }
         )

@@ -235,8 +235,9 @@ def test_retry(app: Umbel, bench: Bench, caplog: pytest.LogCaptureFixture) -> No
 
 
 def test_every_try_is_kept_with_the_result(app: Umbel, bench: Bench) -> None:
-    @app.task(name="again", bind=True, autoretry_for=(OSError,), max_retries=9)
+    @app.task(name="again", bind=True, autoretry_for=(OSError,), max_retries=9, track_started=True)
     def again(self: Task[..., Any], most: int) -> str:
+        self.update_state(state="MINE", meta=1)
         if self.request.retries < most:
             raise OSError(f"try {self.request.retries}")
         assert "umbel_attempts" not in (self.request.headers or {})
@@ -255,8 +256,13 @@ def test_every_try_is_kept_with_the_result(app: Umbel, bench: Bench) -> None:
     assert told(third["record"])[2:] == [lost, (1, "RETRY", "OSError('try 1')"), (2, "SUCCESS", None)]
     last = third["record"]["attempts"][-1]
     assert (last["worker"], last["started"] <= last["ended"]) == ("w@h", True)
+    # While it runs they are not forgotten.
+    for state, record in bench.link.progress:
+        assert told(record)[2:] == [lost, (1, "RETRY", "OSError('try 1')"), (2, state, None)]
+        assert record["attempts"][-1]["ended"] is None
     # Where there is nothing to tell, the record is Celery's to the byte.
     assert "attempts" not in bench.run(again, 0)["record"]
+    assert not any("attempts" in record for _, record in bench.link.progress)
     many = bench.run(again, 10**6, headers={"umbel_attempts": [{"retries": 7}] * 200 + ["not one"]})
     assert (len(many["record"]["attempts"]), many["record"]["attempts"][0]) == (50, {"retries": 7})
     assert told(bench.run(again, 10**6, headers={"umbel_attempts": "nonsense"})["record"])[0][0] == 0

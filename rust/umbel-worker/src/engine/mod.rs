@@ -34,6 +34,7 @@ mod steady;
 mod surplus;
 mod tasks;
 mod timer;
+mod tries;
 mod window;
 
 use std::collections::VecDeque;
