@@ -34,7 +34,8 @@ class BackendNames:
 
     def get_traceback(self: Any, task_id: str) -> str | None:
         """The traceback of a failure."""
-        return self.get_task_meta(task_id).get("traceback")
+        text: str | None = self.get_task_meta(task_id).get("traceback")
+        return text
 
     def get_children(self: Any, task_id: str) -> Any:
         """The tuples of the results of tasks it sent."""
