@@ -78,6 +78,10 @@ class RecordWriter(Protocol):
         """Bytes of a record. Raises EncodeError."""
         ...
 
+    def write_part(self, task_id: str, state: str, result: Any) -> bytes:
+        """Bytes of a part of a chord. Raises EncodeError."""
+        ...
+
 
 class ResultAccess(Protocol):
     """Reads and writes records of results."""
@@ -85,6 +89,11 @@ class ResultAccess(Protocol):
     @property
     def format(self) -> RecordWriter:
         """How records are written."""
+        ...
+
+    @property
+    def counts_chords(self) -> bool:
+        """The store counts the parts of chords."""
         ...
 
     def read(self, task_id: str) -> dict[str, Any] | None:

@@ -77,6 +77,17 @@ def uuid4() -> str:
 # --- client -----------------------------------------------------------------------------------------------------
 
 @type_check_only
+class ChordDict(TypedDict, total=False):
+    """Only `group`: the chord is over. All: a part is counted, and the message goes out if it was the last one, with
+    the members' result tuples in place of the text "umbel:chord-members" in its JSON body."""
+
+    group: Required[str]
+    task_id: str
+    index: int | None
+    part: bytes  # Celery's `[1, id, state, result]`
+    expires: float | None
+
+@type_check_only
 class MessageDict(TypedDict, total=False):
     """One message for `Client.publish`."""
 
@@ -88,6 +99,7 @@ class MessageDict(TypedDict, total=False):
     exchange: Required[str]
     routing_key: Required[str]
     eta: float | None  # when due; lets a store keep it until then
+    chord: ChordDict | None  # for `ChildLink.finish`: what it does to a chord, or waits for
 
 @type_check_only
 class DeadLetterDict(TypedDict):
@@ -142,6 +154,18 @@ class Client:
     def read_results(self, task_ids: Sequence[str], /) -> list[bytes | None]: ...
     def forget_results(self, task_ids: Sequence[str], /) -> int: ...
     def remove_expired_results(self) -> int: ...
+    def start_chord(self, group: str, size: int, expires: float | None) -> None:
+        """A chord begins, or begins anew: its body is due once `size` parts are counted."""
+
+    def extend_chord(self, group: str, /) -> None:
+        """A chord waits for one more part."""
+
+    def chord_parts(self, group: str, /) -> list[bytes]:
+        """The parts of a chord, in the order of their places."""
+
+    def end_chord(self, group: str, /) -> None:
+        """Forgets the parts of a chord."""
+
     def wait_result(self, task_id: str, seen: bytes | None, timeout: float | None, /) -> bytes | None:
         """Blocks until the stored record differs from `seen`; None on timeout (None: for ever). One listener serves
         all waits. Raises the store's error if it is out of reach when time is up, or for more than 30 s."""
@@ -392,8 +416,11 @@ class ChildLink:
         (`rejected`, `undecodable`, `unknown-task`, …). The engine applies `acks_on_failure`. Raises `NativeError` if
         all this is too large to be reported: finish the job again with less."""
 
-    def started(self, job: Job, record: bytes, expires: float | None, state: str = "STARTED") -> None:
-        """Stores a STARTED (or custom state) record while the job runs, in order with what `finish` will store."""
+    def started(
+        self, job: Job, record: bytes, expires: float | None, state: str = "STARTED", task_id: str | None = None
+    ) -> None:
+        """Stores a STARTED (or custom state) record while the job runs, in order with what `finish` will store.
+        `task_id`: of another task the job speaks for."""
 
     def retire(self) -> None:
         """Asks for no more jobs: those not started go back to the main process; `next` then returns None."""

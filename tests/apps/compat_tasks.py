@@ -17,6 +17,7 @@ def settings(url: str, results: str | None = None) -> dict[str, Any]:
     return {
         "broker_url": url,
         "result_backend": results or url,
+        "result_chord_retry_interval": 0.1,
         "accept_content": ["json", "msgpack", "yaml"],
         "result_expires": 600,
         "broker_connection_retry_on_startup": True,
@@ -75,3 +76,40 @@ def define(app: Any, who: str) -> None:
         while not Path(until).exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         return who
+
+    @app.task(name="compat.sum")
+    def total(values: list[Any]) -> Any:
+        return sum(values)
+
+    @app.task(name="compat.same")
+    def same(value: Any) -> Any:
+        return value
+
+    @app.task(name="compat.replaced", bind=True)
+    def replaced(self: Any, x: int, queue: str, how: str) -> Any:
+        one, two = (add.s(x, number).set(queue=queue) for number in (1, 2))
+        if how == "task":
+            raise self.replace(one)
+        if how == "group":
+            raise self.replace(app_group(app, [one, two]))
+        raise self.replace(one | add.s(10).set(queue=queue))
+
+    @app.task(name="compat.counted")
+    def counted(path: str, value: Any) -> Any:
+        note(path, f"{value} {who}")
+        return value
+
+    @app.task(name="compat.failed")
+    def failed(task_id: str, path: str) -> None:
+        note(path, f"{task_id} failed {who}")
+
+
+def app_group(app: Any, members: list[Any]) -> Any:
+    """A group of that library."""
+    if type(app).__module__.startswith("celery"):
+        from celery import group as celery_group
+
+        return celery_group(members)
+    from umbel import group
+
+    return group(members)

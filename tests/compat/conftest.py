@@ -51,10 +51,14 @@ def workers(compat_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     env = {"UMBEL_TEST_URL": compat_url, "PYTHONWARNINGS": "ignore"}
     started = {
         "umbel": WorkerProcess(
-            folder, ["-c", "2", "-Q", "for-umbel,shared", "-n", "umbel", "-l", "INFO"], env, "apps.compat_umbel"
+            folder, ["-c", "2", "-Q", "for-umbel,shared,celery", "-n", "umbel", "-l", "INFO"], env, "apps.compat_umbel"
         ),
         "celery": WorkerProcess(
-            folder, ["-c", "2", "-Q", "for-celery,shared", "-n", "celery", *QUIET], env, "apps.compat_celery", CELERY
+            folder,
+            ["-c", "2", "-Q", "for-celery,shared,celery", "-n", "celery", *QUIET],
+            env,
+            "apps.compat_celery",
+            CELERY,
         ),
     }
     try:

@@ -18,6 +18,7 @@ from servers.redis_server import RedisServer
 from servers.result_stores import SHARED, store_url
 from servers.worker_process import WorkerProcess
 
+import umbel.canvas
 import umbel.exceptions
 import umbel.result
 from umbel import Umbel
@@ -174,6 +175,17 @@ def test_workers_of_both_store_in_one_database(shared: dict[str, Any], worker: s
             with pytest.raises(OwnError, match="broken"):
                 reader.AsyncResult(failed.id).get(timeout=PATIENCE)
             assert reader.AsyncResult(retried.id).get(timeout=PATIENCE) == [worker, 2]
+
+
+@pytest.mark.parametrize("worker", ["umbel", "celery"])
+def test_chords_of_a_store_that_cannot_count(shared: dict[str, Any], worker: str) -> None:
+    queue = f"for-{worker}"
+    for producer, canvas in ((shared["umbel"], umbel.canvas), (shared["celery"], celery)):
+        add, echo = producer.tasks["compat.add"], producer.tasks["compat.echo"]
+        header = [add.s(number, 1).set(queue=queue) for number in range(5)]
+        result = canvas.chord(header)(echo.s().set(queue=queue))
+        # A Celery client sends what looks for the results to the default queue, unless told otherwise.
+        assert result.get(timeout=PATIENCE) == [[[1, 2, 3, 4, 5]], {}]
 
 
 def test_what_the_engine_says_of_a_task_goes_to_the_database_too(shared: dict[str, Any]) -> None:

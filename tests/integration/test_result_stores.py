@@ -18,7 +18,8 @@ from servers.result_stores import BRIDGED, NATIVE, SHARED, store_url
 from servers.worker_process import wait_until
 
 from umbel import Umbel
-from umbel.exceptions import OperationalError
+from umbel.canvas import chain, chord, group
+from umbel.exceptions import ChordError, OperationalError
 from umbel.exceptions import TimeoutError as ResultTimeout
 from umbel.result import GroupResult
 from umbel.task import Context
@@ -264,6 +265,31 @@ def test_a_worker_stores_there(app: Umbel, kind: str) -> None:
         with pytest.raises(Exception, match="expired"):
             expired.get(timeout=PATIENCE)
     assert app.AsyncResult(ignored.id).state == "PENDING"
+
+
+def test_chords(url: str) -> None:
+    with make(url, result_chord_retry_interval=0.05) as app:
+
+        @app.task(name="double")
+        def double(x: int) -> int:
+            return 2 * x
+
+        @app.task(name="fail")
+        def fail() -> None:
+            raise KeyError("member")
+
+        @app.task(name="total")
+        def total(values: list[Any]) -> Any:
+            return values
+
+        with start_worker(app, concurrency=2):
+            header = [double.s(1), group([double.s(2), double.s(3)]), chain(double.s(4), double.s())]
+            assert chord(header, total.s()).apply_async().get(timeout=PATIENCE) == [2, 4, 6, 16]
+            assert chord([double.s(1)], total.s() | total.s()).apply_async().get(timeout=PATIENCE) == [2]
+            with pytest.raises(ChordError, match="KeyError"):
+                chord([double.s(1), fail.s()], total.s()).apply_async().get(timeout=PATIENCE)
+            with pytest.raises(ChordError, match="KeyError"):
+                chord([double.s(1), chain(fail.si(), double.s())], total.s()).apply_async().get(timeout=PATIENCE)
 
 
 def test_errors_of_settings() -> None:

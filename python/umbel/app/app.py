@@ -344,6 +344,15 @@ class Umbel:
         """The result of the task with that id."""
         return AsyncResult(id, app=self, **kwargs)
 
+    def signature(self, *args: Any, **kwargs: Any) -> Any:
+        """`umbel.signature` for this application."""
+        from umbel.canvas import signature
+
+        kwargs["app"] = self
+        return signature(*args, **kwargs)
+
+    subtask = signature
+
     @property
     def GroupResult(self) -> type[GroupResult[Any]]:
         """The class of this application's group results: `app.GroupResult.restore(id)`."""

@@ -100,10 +100,13 @@ class Sender:
         if plan.always_eager and not by_name:
             return self._run_eagerly(plan, args, kwargs, options)
         prepared = self.prepare(name, args, kwargs, options, task, plan)
-        if options:
-            self.publish((prepared,), options.get("retry"), options.get("retry_policy"))
-        else:
+        if not options:
             self.publish((prepared,))
+        elif hasattr(options.get("producer"), "add_message"):
+            # A workflow collects its messages, to send them together.
+            options["producer"].add_message(prepared)
+        else:
+            self.publish((prepared,), options.get("retry"), options.get("retry_policy"))
         return self._result(prepared, options)
 
     def send_many(
@@ -115,9 +118,15 @@ class Sender:
             return [self._run_eagerly(plan, args, kwargs, options) for args in calls]
         batch = [self.prepare(task.name, args, kwargs, options, task, plan) for args in calls]
         retry, policy = options.get("retry"), options.get("retry_policy")
+        self.publish_many(batch, retry, policy)
+        return [self._result(prepared, options) for prepared in batch]
+
+    def publish_many(
+        self, batch: Sequence[Prepared], retry: bool | None = None, policy: Mapping[str, Any] | None = None
+    ) -> None:
+        """`publish` for any number of messages: a thousand at a time."""
         for start in range(0, len(batch), _BATCH):
             self.publish(batch[start : start + _BATCH], retry, policy)
-        return [self._result(prepared, options) for prepared in batch]
 
     def _result(self, prepared: Prepared, options: dict[str, Any]) -> AsyncResult[Any]:
         """The result object of a message that was published."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from umbel import _current, _native, signals
 from umbel.exceptions import Ignore, Reject, Retry
 from umbel.execution.failure import ExceptionInfo
+from umbel.execution.follow_ups import call_in_place
 from umbel.execution.report import log_failure, log_success, logger
 from umbel.execution.runner import TaskRunner
 from umbel.result import EagerResult
@@ -100,7 +101,7 @@ def _run(
             state = "SUCCESS"
         except Exception as error:
             value, info = error, ExceptionInfo(error)
-            state = _raised(runner, request, error, info)
+            state = _raised(app, runner, request, error, info)
         else:
             _succeeded(app, runner, request, value, time.monotonic() - started)
         _store(app, task, request, state, value, info)
@@ -114,10 +115,7 @@ def _run(
 
 
 def _succeeded(app: AppInterface, runner: TaskRunner, request: Context, value: Any, runtime: float) -> None:
-    for signature in request.callbacks or ():
-        callback = app.tasks[signature["task"]]
-        own = signature.get("args") or ()
-        callback.apply(own if signature.get("immutable") else (value, *own), signature.get("kwargs") or {})
+    _apply_all(app, request.callbacks, (value,), request)
     if runner.on_success is not None:
         runner.on_success(value, request.id, request.args, request.kwargs)
     signals.task_success.send(sender=runner.task, result=value, runtime=runtime)
@@ -125,7 +123,7 @@ def _succeeded(app: AppInterface, runner: TaskRunner, request: Context, value: A
         log_success(runner.task, request, value, runtime)
 
 
-def _raised(runner: TaskRunner, request: Context, error: Exception, info: ExceptionInfo) -> str:
+def _raised(app: AppInterface, runner: TaskRunner, request: Context, error: Exception, info: ExceptionInfo) -> str:
     task = runner.task
     if isinstance(error, Retry):
         if runner.on_retry is not None:
@@ -143,7 +141,21 @@ def _raised(runner: TaskRunner, request: Context, error: Exception, info: Except
         traceback=info.tb, einfo=info,
     )  # fmt: skip
     log_failure(task, request, info)
+    _call_errbacks(app, request, info)
     return "FAILURE"
+
+
+def _apply_all(app: AppInterface, signatures: list[Any] | None, args: tuple[Any, ...], request: Context) -> None:
+    if not signatures:
+        return
+    from umbel.canvas import maybe_signature
+
+    for signature in signatures:
+        maybe_signature(signature, app=app).apply(args, parent_id=request.id, root_id=request.root_id)
+
+
+def _call_errbacks(app: AppInterface, request: Context, info: ExceptionInfo) -> None:
+    _apply_all(app, call_in_place(app, request, info), (request.id,), request)
 
 
 def _store(

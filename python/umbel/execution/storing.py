@@ -48,9 +48,11 @@ class StoringLink:
             self._store(job.id, state, record, expires)
         self._link.finish(job, state, disposition, None, None, publish, reason, kind=kind)
 
-    def started(self, job: Job, record: bytes, expires: float | None, state: str = "STARTED") -> None:
+    def started(
+        self, job: Job, record: bytes, expires: float | None, state: str = "STARTED", task_id: str | None = None
+    ) -> None:
         """Stores the record now. Raises NativeError."""
-        self._store(job.id, state, record, expires)
+        self._store(task_id or job.id, state, record, expires)
 
     def flush(self) -> None:
         """As `ChildLink.flush`."""

@@ -31,8 +31,9 @@ from umbel.exceptions import (
     safe_repr,
     safe_str,
 )
+from umbel.execution.chords import ChordParts, fail_signature
 from umbel.execution.failure import ExceptionInfo, clear_frames
-from umbel.execution.follow_ups import call_errbacks, fail_chain, needs_canvas, prepare_next
+from umbel.execution.follow_ups import FollowUps, call_errbacks, malformed
 from umbel.execution.forks import end_fork, fork_count
 from umbel.execution.report import log_failure, log_ignored, log_rejected, log_retry, log_success, logger
 from umbel.execution.runner import TaskRunner
@@ -78,9 +79,11 @@ class Tracer:
         self._accept = accepted(conf.accept_content)
         self._format: RecordWriter | None = None
         self._stores_here = False
+        self._chords: ChordParts | None = None
         if conf.result_backend not in _NO_RESULTS:
             self._format = app.results.format
             self._stores_here = not is_native(conf.result_backend)
+            self._chords = ChordParts(app, self._format)
 
     def run(self, job: Job, link: ChildLink) -> None:
         """Runs the job and reports its outcome to the link, exactly once, whatever the task and its hooks raise.
@@ -177,9 +180,10 @@ class Tracer:
             raise _Unreadable("undecodable", f"the embedded options are a {type(embed).__name__}, not a map")
         if not any(embed.values()):
             return
-        why = needs_canvas(embed)
+        why = malformed(embed)
         if why:
-            raise _Unreadable("canvas", f"{why}, and this version of Umbel does not run canvas yet; replay it later")
+            raise _Unreadable("undecodable", why)
+        request.chord = embed.get("chord")
         request.callbacks = embed.get("callbacks")
         request.errbacks = embed.get("errbacks")
         request.chain = embed.get("chain")
@@ -274,15 +278,18 @@ class Tracer:
         record = expires = None
         try:
             if request.callbacks or request.chain:
-                messages, more = prepare_next(self._app, request, value)
-                publish = [*publish, *messages]
-                children += more
+                follow_ups = FollowUps(self._app, request)
+                follow_ups.add_next(request, value)
+                publish = [*publish, *follow_ups.messages]
+                children += follow_ups.children
             if self._format is not None and not _ignores_result(runner, request):
                 attempts = None
                 if request.retries or request.job.failed_deliveries:
                     attempts = request.attempts("SUCCESS", None, self._app.now())
                 record = self._format.write(request.id, "SUCCESS", value, None, request, children, attempts)
                 expires = self._format.expires
+            if request.chord and self._chords is not None:
+                publish = [*publish, *self._chords.of_request(request, "SUCCESS", value)]
         except EncodeError as error:
             return self._fail(runner, request, error), error
         self._report(request, "SUCCESS", "ack", record, expires, publish)
@@ -304,10 +311,7 @@ class Tracer:
             record = self._failure_record(request, info)
             expires = self._format.expires_for("FAILURE")
         publish = list(request._follow_ups or ())
-        if request.errbacks:
-            publish += call_errbacks(self._app, request, info)
-        if request.chain and self._format is not None:
-            fail_chain(self._app, request, info)
+        publish += self._failed_after(request, info)
         self._report(request, "FAILURE", "ack", record, expires, publish, reason=safe_repr(error))
         if runner.on_failure is not None:
             self._call_hook(
@@ -320,6 +324,19 @@ class Tracer:
             )  # fmt: skip
         log_failure(task, request, info)
         return "FAILURE"
+
+    def _failed_after(self, request: Context, info: ExceptionInfo) -> list[Any]:
+        """Whoever waits for a later step of the chain, or for the chord this task is a part of, must hear of the
+        failure. Returns messages: parts of chords, errbacks."""
+        publish: list[Any] = []
+        if request.chord and self._chords is not None:
+            publish += self._chords.of_request(request, "FAILURE", info.exception)
+        if request.chain and self._chords is not None:
+            for step in reversed(request.chain):
+                publish += fail_signature(self._app, request, step, info.exception, info.traceback)
+        if request.errbacks:
+            publish += call_errbacks(self._app, request, info)
+        return publish
 
     def _failure_record(self, request: Context, info: ExceptionInfo) -> bytes:
         children = [child.as_tuple() for child in request._children] if request._children else []
@@ -359,7 +376,14 @@ class Tracer:
         return "RETRY"
 
     def _ignore(self, runner: TaskRunner, request: Context) -> str:
-        self._report(request, "IGNORED", "ack", None, None, request._follow_ups or ())
+        record = expires = None
+        publish = list(request._follow_ups or ())
+        if request.chord and not request.replaced and self._format is not None:
+            # The chord would wait for ever for a member that is not going to have a result.
+            info = ExceptionInfo(Ignore("the task was ignored"))
+            record, expires = self._failure_record(request, info), self._format.expires_for("FAILURE")
+            publish += self._failed_after(request, info)
+        self._report(request, "IGNORED", "ack", record, expires, publish)
         log_ignored(runner.task, request)
         return "IGNORED"
 
@@ -372,7 +396,8 @@ class Tracer:
             record = self._failure_record(request, _NoTraceback(reject))
             expires = self._format.expires_for("FAILURE")
         state = "REJECTED" if reject.requeue else "FAILURE"
-        self._report(request, state, disposition, record, expires, (), reason)
+        publish = [] if reject.requeue else self._failed_after(request, _NoTraceback(reject))
+        self._report(request, state, disposition, record, expires, publish, reason)
         if signals.task_rejected.receivers:
             signals.task_rejected.send(sender=self._hostname, message=request.job, exc=reject)
         log_rejected(runner.task, request, reject)
@@ -427,13 +452,16 @@ class Tracer:
         if request.reported:
             return
         record = expires = None
+        publish: list[Any] = []
         if self._format is not None:
             try:
-                record = self._failure_record(request, ExceptionInfo(error, internal=True))
+                info = ExceptionInfo(error, internal=True)
+                record = self._failure_record(request, info)
                 expires = self._format.expires_for("FAILURE")
+                publish = self._failed_after(request, info)
             except BaseException:
                 logger.exception("The failure of task %s cannot be written", request.id)
-        self._report(request, "FAILURE", "reject", record, expires, (), safe_repr(error), kind="internal-error")
+        self._report(request, "FAILURE", "reject", record, expires, publish, safe_repr(error), kind="internal-error")
 
     @staticmethod
     def _call_hook(name: str, hook: Any, request: Context, *args: Any) -> None:

@@ -11,8 +11,8 @@ from umbel import _native
 from umbel._interfaces import AppInterface
 from umbel.exceptions import DecodeError, EncodeError, ImproperlyConfigured
 from umbel.result.failures import portable, rebuild, restore_wrapped, to_fields
-from umbel.serialization import accepted, by_name
-from umbel.serialization.packing import load_packed, packed
+from umbel.serialization import accepted, by_name, loads
+from umbel.serialization.packing import load_packed, packed, told_content_type
 from umbel.states import EXCEPTION_STATES, READY_STATES
 
 __all__ = ["RecordFormat"]
@@ -133,6 +133,23 @@ class RecordFormat:
         """What a record carries for an exception."""
         error = portable(error)
         return error if self._serializer in _OBJECT_SERIALIZERS else to_fields(error, self._encode)
+
+    def write_part(self, task_id: str, state: str, result: Any) -> bytes:
+        """A member's part of a chord: `[1, id, state, result]`. Raises EncodeError."""
+        if state in EXCEPTION_STATES and isinstance(result, BaseException):
+            result = self.exception_value(result)
+        try:
+            return self._bounded(self._encode([1, task_id, state, result]))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise EncodeError(repr(error)) from error
+
+    def read_part(self, data: bytes) -> tuple[str, str, Any]:
+        """Id, state and result of a part. Raises DecodeError, ContentDisallowed or SecurityError."""
+        content_type = told_content_type(data)
+        if data[:1] >= b"\x90" and data[:1] <= b"\x9f":
+            content_type = "application/x-msgpack"
+        _, task_id, state, result = loads(data, content_type, None, self._accept)
+        return task_id, state, rebuild(result) if state in EXCEPTION_STATES else result
 
     def read(self, data: bytes) -> dict[str, Any]:
         """A record's fields, with exceptions rebuilt. Raises DecodeError, ContentDisallowed or SecurityError.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from umbel import _native
 from umbel._interfaces import AppInterface
+from umbel.backends.opening import is_native
 from umbel.exceptions import TimeoutError, from_native
 from umbel.result.backend_names import BackendNames
 from umbel.result.records import RecordFormat
@@ -208,6 +209,36 @@ class ResultStore(BackendNames):
         """Deletes expired records where the store does not do so itself; returns how many. Raises OperationalError."""
         try:
             return self._client().remove_expired_results()
+        except _native.NativeError as error:
+            raise from_native(error) from error
+
+    # --- chords
+
+    @property
+    def counts_chords(self) -> bool:
+        """The store counts the parts of chords. Otherwise a message that is sent with the header looks for them."""
+        return is_native(self._app.conf.result_backend)
+
+    def start_chord(self, group_id: str, size: int) -> None:
+        """A chord begins whose body waits for `size` results. Raises NotImplementedError without a result store."""
+        conf = self._app.conf
+        expires = conf.result_expires if conf.result_chord_expires is None else conf.result_chord_expires
+        try:
+            self._client().start_chord(group_id, size, expires or None)
+        except _native.NativeError as error:
+            raise from_native(error) from error
+
+    def extend_chord(self, group_id: str) -> None:
+        """A chord waits for one more result."""
+        try:
+            self._client().extend_chord(group_id)
+        except _native.NativeError as error:
+            raise from_native(error) from error
+
+    def chord_parts(self, group_id: str) -> list[bytes]:
+        """The parts of a chord, in order; none once its body went out."""
+        try:
+            return self._client().chord_parts(group_id)
         except _native.NativeError as error:
             raise from_native(error) from error
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from umbel.states import READY_STATES
 
 if TYPE_CHECKING:
-    from umbel._native import Job, MessageDict
+    from umbel._native import Job
 
 __all__ = ["Context"]
 
@@ -120,9 +120,11 @@ class Context:
     reported: bool = False
     #: When this try began, by `time.monotonic`.
     started: float | None = None
+    #: Another call took the task's place.
+    replaced: bool = False
     _loaded: bool = False
     _children: list[Any] | None = None
-    _follow_ups: list[MessageDict] | None = None
+    _follow_ups: list[Any] | None = None
 
     def __init__(self, fields: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         if fields:
@@ -215,7 +217,7 @@ class Context:
         return self._children
 
     @property
-    def follow_ups(self) -> list[MessageDict]:
+    def follow_ups(self) -> list[Any]:
         """Messages to publish in the same step in which this one is acknowledged."""
         if self._follow_ups is None:
             self._follow_ups = []

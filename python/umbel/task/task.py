@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, overload
 
 from umbel import _current
-from umbel.exceptions import MaxRetriesExceededError, Reject, Retry, safe_repr
+from umbel.exceptions import Ignore, MaxRetriesExceededError, Reject, Retry, safe_repr
 from umbel.result import AsyncResult, EagerResult
 from umbel.task.arguments import ArgumentCheck
 from umbel.task.options import FromSetting, from_setting
@@ -270,6 +270,43 @@ class Task(Generic[P, R]):
         result: EagerResult[Any] = self.app.run_eagerly(self, args, kwargs, options)
         return result
 
+    # --- signatures
+
+    def signature(self, args: Any = None, *starargs: Any, **starkwargs: Any) -> Any:
+        """A call of this task as a value: `signature(args, kwargs, options)`; see `umbel.canvas.Signature`."""
+        from umbel.canvas import Signature  # What does not use workflows is spared loading them.
+
+        starkwargs.setdefault("app", type(self)._app)
+        return Signature(self, args, *starargs, **starkwargs)
+
+    subtask = signature
+
+    def s(self, *args: Any, **kwargs: Any) -> Any:
+        """A call with these arguments as a value; it takes further ones when it is called."""
+        return self.signature(args, kwargs)
+
+    def si(self, *args: Any, **kwargs: Any) -> Any:
+        """The same, immutable: it takes no further arguments, such as the result of the step before."""
+        return self.signature(args, kwargs, immutable=True)
+
+    def chunks(self, it: Iterable[Any], n: int) -> Any:
+        """Calls with the arguments in `it`, `n` of them in a message."""
+        from umbel.canvas import chunks
+
+        return chunks(self.s(), it, n, app=type(self)._app)
+
+    def map(self, it: Iterable[Any]) -> Any:
+        """One message that calls the task with each item of `it`, in turn."""
+        from umbel.canvas import xmap
+
+        return xmap(self.s(), it, app=type(self)._app)
+
+    def starmap(self, it: Iterable[Any]) -> Any:
+        """The same with the elements of each item as arguments."""
+        from umbel.canvas import xstarmap
+
+        return xstarmap(self.s(), it, app=type(self)._app)
+
     def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[Any]:
         """The result of a task of this kind with that id."""
         result: AsyncResult[Any] = self.app.AsyncResult(task_id, task_name=self.name, **kwargs)
@@ -329,8 +366,9 @@ class Task(Generic[P, R]):
         send.update(countdown=countdown, eta=eta, retries=retries, **options)
         retry = Retry(exc=exc, when=eta or countdown, is_eager=request.is_eager, sig=(new_args, new_kwargs, send))
         if not request.is_eager:
-            tries = request.attempts("RETRY", safe_repr(retry if exc is None else exc), self.app.now())
-            send["headers"] = {**(send.get("headers") or {}), "umbel_attempts": tries}
+            if not send["ignore_result"]:
+                tries = request.attempts("RETRY", safe_repr(retry if exc is None else exc), self.app.now())
+                send["headers"] = {**(send.get("headers") or {}), "umbel_attempts": tries}
             self._hand_in_retry(request, new_args, new_kwargs, send)
         if throw:
             raise retry
@@ -356,6 +394,45 @@ class Task(Generic[P, R]):
             # A plain failure would lose arguments that cannot be sent again; the dead letters keep them.
             raise Reject(error, requeue=False) from error
         request.follow_ups.append(prepared)
+
+    def replace(self, sig: Any) -> Any:
+        """Ends this run and has `sig` take the task's place: its id, links, chain and chord. Write
+        `return self.replace(...)`.
+
+        Raises:
+            Ignore: Always, unless the task runs in place (`apply`), where what `sig` returns is returned.
+            ImproperlyConfigured: `sig` counts for a chord of its own, or is an empty chain.
+        """
+        from umbel.canvas.replacing import replacement
+
+        request = self.request
+        sig = replacement(self.app, request, sig)
+        if request.is_eager or request.called_directly:
+            return sig.apply().get(disable_sync_subtasks=False)
+        request.__dict__["replaced"] = True
+        return self.on_replace(sig)
+
+    def on_replace(self, sig: Any) -> Any:
+        """Sends what takes the task's place; override to change it first. Raises Ignore."""
+        from umbel.canvas import Outbox
+
+        outbox = Outbox()
+        sig.apply_async(producer=outbox, add_to_parent=False)
+        self.request.follow_ups.extend(outbox.messages)
+        raise Ignore("Replaced by new task")
+
+    def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:
+        """Adds a call to the header of the chord this task is a member of, and sends it, unless `lazy`.
+
+        Its result comes after those that were there. Raises ValueError where there is no chord.
+        """
+        request = self.request
+        if not request.chord:
+            raise ValueError("Current task is not member of any chord")
+        sig.set(group_id=request.group, group_index=request.group_index, chord=request.chord, root_id=request.root_id)
+        sig.freeze()
+        self.app.results.extend_chord(request.group)
+        return sig if lazy else sig.delay()
 
     def update_state(
         self, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use umbel_broker::Result;
-use umbel_protocol::ResultWrite;
+use umbel_broker::{BrokerError, Result};
+use umbel_protocol::{ChordPart, ResultWrite};
 
 /// A result store: opens connections. Cheap to share.
 pub trait Backend: Send + Sync {
@@ -32,6 +32,34 @@ pub trait ResultStore: Send {
 
     /// Removes records; says how many there were.
     fn forget(&mut self, task_ids: &[String]) -> Result<u64>;
+
+    /// A chord begins, or begins anew: the body is due once `size` parts are counted. Its keys live for `life`, renewed
+    /// by each part.
+    fn start_chord(&mut self, _group: &str, _size: u64, _life: Option<Duration>) -> Result<()> {
+        Err(no_chords())
+    }
+
+    /// A chord waits for one more part.
+    fn extend_chord(&mut self, _group: &str) -> Result<()> {
+        Err(no_chords())
+    }
+
+    /// Counts a part of a chord whose messages are in another store: once for each member and place. Returns the members
+    /// ([`umbel_protocol::chord::member_tuples`]) as long as the chord is complete and not ended, so that the caller may
+    /// repeat the call after a crash.
+    fn count_part(&mut self, _part: &ChordPart) -> Result<Option<String>> {
+        Err(no_chords())
+    }
+
+    /// The parts of a chord, in the order of their places.
+    fn chord_parts(&mut self, _group: &str) -> Result<Vec<Vec<u8>>> {
+        Err(no_chords())
+    }
+
+    /// Forgets the parts of a chord. Late copies of its members change nothing.
+    fn end_chord(&mut self, _group: &str) -> Result<()> {
+        Err(no_chords())
+    }
 
     /// Removes expired records where the store does not do so by itself; says how many.
     fn remove_expired(&mut self) -> Result<u64>;
@@ -67,4 +95,11 @@ pub trait ResultListener: Send {
 pub trait ListenerWaker: Send + Sync {
     /// Makes the present or the next `next` call return soon.
     fn wake(&self);
+}
+
+fn no_chords() -> BrokerError {
+    BrokerError::Config {
+        setting: "result_backend".to_owned(),
+        detail: "this result store cannot count the parts of a chord: use Redis or SQLite".to_owned(),
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use umbel_broker::memory::results::{Nudge, ResultEar};
 use umbel_broker::memory::store::Store;
 use umbel_broker::{Clock, MemoryBroker, Result};
-use umbel_protocol::ResultWrite;
+use umbel_protocol::{ChordPart, ResultWrite};
 
 use crate::backend::{Backend, ListenerWaker, ResultListener, ResultStore};
 
@@ -65,6 +65,29 @@ impl ResultStore for MemoryResults {
 
     fn remove_expired(&mut self) -> Result<u64> {
         Ok(self.store.remove_expired_results())
+    }
+
+    fn start_chord(&mut self, group: &str, size: u64, life: Option<Duration>) -> Result<()> {
+        self.store.start_chord(group, size, life);
+        Ok(())
+    }
+
+    fn extend_chord(&mut self, group: &str) -> Result<()> {
+        self.store.extend_chord(group);
+        Ok(())
+    }
+
+    fn count_part(&mut self, part: &ChordPart) -> Result<Option<String>> {
+        Ok(self.store.count_part(part))
+    }
+
+    fn chord_parts(&mut self, group: &str) -> Result<Vec<Vec<u8>>> {
+        Ok(self.store.chord_parts(group))
+    }
+
+    fn end_chord(&mut self, group: &str) -> Result<()> {
+        self.store.end_chord(group);
+        Ok(())
     }
 }
 

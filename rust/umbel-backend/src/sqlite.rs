@@ -6,7 +6,7 @@ use std::time::Duration;
 use umbel_broker::sqlite::Location;
 use umbel_broker::sqlite::results::{Nudge, ResultEar, ResultTable};
 use umbel_broker::{Broker, Clock, Result, SqliteBroker};
-use umbel_protocol::ResultWrite;
+use umbel_protocol::{ChordPart, ResultWrite};
 
 use crate::backend::{Backend, ListenerWaker, ResultListener, ResultStore};
 
@@ -61,6 +61,26 @@ impl ResultStore for SqliteResults {
 
     fn remove_expired(&mut self) -> Result<u64> {
         self.table.remove_expired()
+    }
+
+    fn start_chord(&mut self, group: &str, size: u64, life: Option<Duration>) -> Result<()> {
+        self.table.start_chord(group, size, life)
+    }
+
+    fn extend_chord(&mut self, group: &str) -> Result<()> {
+        self.table.extend_chord(group)
+    }
+
+    fn count_part(&mut self, part: &ChordPart) -> Result<Option<String>> {
+        self.table.count_part(part)
+    }
+
+    fn chord_parts(&mut self, group: &str) -> Result<Vec<Vec<u8>>> {
+        self.table.chord_parts(group)
+    }
+
+    fn end_chord(&mut self, group: &str) -> Result<()> {
+        self.table.end_chord(group)
     }
 }
 

@@ -87,7 +87,8 @@ fn settlement(number: usize, results: bool, follow_up: bool) -> Settlement {
         record: vec![b' '; 240],
         expires: Some(Duration::from_secs(86_400)),
     };
-    let outgoing = || Outgoing { destination: Destination::queue("celery"), eta: None, message: message.clone() };
+    let outgoing =
+        || Outgoing { destination: Destination::queue("celery"), eta: None, message: message.clone(), chord: None };
     Settlement {
         tag: Some(Tag(Arc::from(format!("umbel:celery@host:1800000000000000:{number:020}")))),
         disposition: Disposition::Ack,

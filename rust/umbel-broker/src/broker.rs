@@ -14,7 +14,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use umbel_protocol::{Destination, Malformed, Message, ResultWrite, Timestamp};
+use umbel_protocol::{ChordStep, Destination, Malformed, Message, ResultWrite, Timestamp};
 
 use crate::control::{Control, Listener};
 use crate::error::Result;
@@ -33,6 +33,8 @@ pub struct Outgoing {
     /// When it is due, read from its `eta` header by whoever built it. An engine may keep the message in its
     /// delayed set until then, or leave that to the consumer ([`Disposition::Delay`]).
     pub eta: Option<Timestamp>,
+    /// What it does to a chord, or waits for. Only in a settlement, whose step this is part of.
+    pub chord: Option<Box<ChordStep>>,
 }
 
 /// What a fetch returns for one message.
@@ -99,10 +101,18 @@ pub struct Settlement {
     pub tag: Option<Tag>,
     /// What becomes of it. Ignored without a tag.
     pub disposition: Disposition,
-    /// Messages to publish: retries, callbacks, next chain steps.
+    /// Messages to publish: retries, callbacks, next chain steps, parts of chords. A chord is where results are, so its
+    /// steps are only for a consumer with [`ConsumerOptions::stores_results`].
     pub publish: Vec<Outgoing>,
     /// Result records. Empty unless the consumer was opened with [`ConsumerOptions::stores_results`].
     pub results: Vec<ResultWrite>,
+}
+
+impl Settlement {
+    /// True if it can be carried out only where the results are.
+    pub fn needs_results(&self) -> bool {
+        !self.results.is_empty() || self.publish.iter().any(|outgoing| outgoing.chord.is_some())
+    }
 }
 
 /// What [`Consumer::exchange`] brings back.

@@ -40,6 +40,20 @@ pub fn encode(message: &Message, delivery_tag: &str) -> Vec<u8> {
     writer.begin_object();
     writer.key("body");
     writer.string_with(|out| base64::encode_into(&message.body, out));
+    write_rest(writer, message, delivery_tag, Some("base64"))
+}
+
+/// The same with the body as it is, which kombu reads too. `None` if it is no text.
+pub fn encode_plain(message: &Message, delivery_tag: &str) -> Option<Vec<u8>> {
+    let body = std::str::from_utf8(&message.body).ok()?;
+    let mut writer = Writer::over(Vec::with_capacity(message.headers.len() + body.len() * 2 + 512));
+    writer.begin_object();
+    writer.key("body");
+    writer.string(body);
+    Some(write_rest(writer, message, delivery_tag, None))
+}
+
+fn write_rest(mut writer: Writer, message: &Message, delivery_tag: &str, body_encoding: Option<&str>) -> Vec<u8> {
     writer.key("content-encoding");
     writer.string(&message.content_encoding);
     writer.key("content-type");
@@ -47,12 +61,12 @@ pub fn encode(message: &Message, delivery_tag: &str) -> Vec<u8> {
     writer.key("headers");
     writer.raw(&headers_to_write(message));
     writer.key("properties");
-    write_properties(&mut writer, &message.properties, delivery_tag);
+    write_properties(&mut writer, &message.properties, delivery_tag, body_encoding);
     writer.end_object();
     writer.into_bytes()
 }
 
-fn write_properties(writer: &mut Writer, properties: &Properties, delivery_tag: &str) {
+fn write_properties(writer: &mut Writer, properties: &Properties, delivery_tag: &str, body_encoding: Option<&str>) {
     writer.begin_object();
     write_text(writer, "correlation_id", properties.correlation_id.as_deref());
     write_text(writer, "reply_to", properties.reply_to.as_deref());
@@ -76,7 +90,7 @@ fn write_properties(writer: &mut Writer, properties: &Properties, delivery_tag: 
     writer.end_object();
     writer.key("priority");
     writer.integer(properties.priority.unwrap_or(0));
-    write_text(writer, "body_encoding", Some("base64"));
+    write_text(writer, "body_encoding", body_encoding);
     write_text(writer, "delivery_tag", Some(delivery_tag));
     if properties.failed_deliveries > 0 {
         writer.key(FAILED_DELIVERIES);

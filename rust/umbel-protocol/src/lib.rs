@@ -8,6 +8,7 @@
 pub mod base64;
 pub mod body;
 mod calendar;
+pub mod chord;
 pub mod compression;
 pub mod content;
 pub mod envelope;
@@ -24,6 +25,7 @@ pub mod task;
 pub mod timestamp;
 pub mod zone;
 
+pub use chord::{ChordPart, ChordStep};
 pub use error::{Malformed, NeedsPython, ReadError};
 pub use limits::Limits;
 pub use message::{Destination, Message, Properties};

@@ -141,6 +141,27 @@ impl Client {
         self.call(py, |state, call| state.store()?.with(call, |store| store.remove_expired()))
     }
 
+    fn start_chord(&self, py: Python<'_>, group: &str, size: u64, expires: Option<f64>) -> PyResult<()> {
+        let life = gil::seconds(expires)?;
+        self.call(py, |state, call| state.store()?.with(call, |store| store.start_chord(group, size, life)))
+    }
+
+    #[pyo3(signature = (group, /))]
+    fn extend_chord(&self, py: Python<'_>, group: &str) -> PyResult<()> {
+        self.call(py, |state, call| state.store()?.with(call, |store| store.extend_chord(group)))
+    }
+
+    #[pyo3(signature = (group, /))]
+    fn chord_parts<'py>(&self, py: Python<'py>, group: &str) -> PyResult<Bound<'py, PyList>> {
+        let parts = self.call(py, |state, call| state.store()?.with(call, |store| store.chord_parts(group)))?;
+        PyList::new(py, parts.iter().map(|part| PyBytes::new(py, part)))
+    }
+
+    #[pyo3(signature = (group, /))]
+    fn end_chord(&self, py: Python<'_>, group: &str) -> PyResult<()> {
+        self.call(py, |state, call| state.store()?.with(call, |store| store.end_chord(group)))
+    }
+
     /// Blocks until the stored record differs from `seen`; None on timeout. One listener serves all waits.
     #[pyo3(signature = (task_id, seen, timeout, /))]
     fn wait_result<'py>(

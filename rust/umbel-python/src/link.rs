@@ -100,10 +100,19 @@ impl ChildLink {
     }
 
     /// Stores a STARTED (or custom state) record while the job runs, in order with what `finish` will store.
-    #[pyo3(signature = (job, record, expires, state = "STARTED"))]
-    fn started(&self, py: Python<'_>, job: &Job, record: &[u8], expires: Option<f64>, state: &str) -> PyResult<()> {
+    #[pyo3(signature = (job, record, expires, state = "STARTED", task_id = None))]
+    fn started(
+        &self,
+        py: Python<'_>,
+        job: &Job,
+        record: &[u8],
+        expires: Option<f64>,
+        state: &str,
+        task_id: Option<String>,
+    ) -> PyResult<()> {
         let link = self.link.get()?;
-        let write = result_write(job, state.to_owned(), record, expires)?;
+        let mut write = result_write(job, state.to_owned(), record, expires)?;
+        write.task_id = task_id.unwrap_or(write.task_id);
         py.detach(|| link.progress(job.inner.id, &write)).map_err(link_error)
     }
 

@@ -6,10 +6,11 @@ use pyo3::types::{PyBytes, PyDict, PyMapping, PyString};
 use pyo3::{Bound, intern};
 
 use umbel_broker::{DeadLetter, Outgoing, Payload};
-use umbel_protocol::{Destination, Message, Properties, Timestamp};
+use umbel_protocol::{ChordPart, ChordStep, Destination, Message, Properties, Timestamp};
 
 use crate::codec;
 use crate::errors::malformed;
+use crate::gil;
 use umbel_protocol::Malformed;
 
 /// The messages of a sequence of `MessageDict`.
@@ -48,7 +49,26 @@ fn one(message: &Bound<'_, PyDict>) -> PyResult<Outgoing> {
             properties,
         },
         eta: eta.map(Timestamp::from_seconds),
+        chord: chord_step(message)?.map(Box::new),
     })
+}
+
+/// The item `chord`: a dict of `group` alone ends one, one with `task_id`, `index`, `part` and `expires` counts.
+fn chord_step(message: &Bound<'_, PyDict>) -> PyResult<Option<ChordStep>> {
+    let Some(given) = message.get_item(intern!(message.py(), "chord"))?.filter(|given| !given.is_none()) else {
+        return Ok(None);
+    };
+    let given = as_dict(&given, "chord")?;
+    let group = required(given.get_item("group")?, "group")?.extract()?;
+    let Some(task_id) = given.get_item("task_id")? else { return Ok(Some(ChordStep::End { group })) };
+    let expires = given.get_item("expires")?.map(|expires| expires.extract::<Option<f64>>()).transpose()?.flatten();
+    Ok(Some(ChordStep::Count(ChordPart {
+        group,
+        task_id: task_id.extract()?,
+        index: given.get_item("index")?.map(|index| index.extract()).transpose()?.flatten(),
+        part: required(given.get_item("part")?, "part")?.extract::<Vec<u8>>()?,
+        expires: gil::seconds(expires)?,
+    })))
 }
 
 fn required<T>(value: Option<T>, name: &str) -> PyResult<T> {

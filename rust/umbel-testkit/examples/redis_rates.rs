@@ -26,7 +26,12 @@ fn message(number: usize) -> Message {
 fn publish(broker: &RedisBroker, count: usize, batch: usize) -> (usize, Duration) {
     let mut publisher = broker.publisher().expect("a publisher");
     let sample: Vec<Outgoing> = (0..batch)
-        .map(|number| Outgoing { destination: Destination::queue("celery"), message: message(number), eta: None })
+        .map(|number| Outgoing {
+            destination: Destination::queue("celery"),
+            message: message(number),
+            eta: None,
+            chord: None,
+        })
         .collect();
     let start = Instant::now();
     for _ in 0..count / batch {

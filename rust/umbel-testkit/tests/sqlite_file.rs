@@ -47,7 +47,7 @@ impl File {
 
 fn outgoing(body: &str) -> Outgoing {
     let message = Message { headers: "{}".to_owned(), body: body.as_bytes().to_vec(), ..Message::default() };
-    Outgoing { destination: Destination::queue("q"), message, eta: None }
+    Outgoing { destination: Destination::queue("q"), message, eta: None, chord: None }
 }
 
 fn options(worker: &str) -> ConsumerOptions {

@@ -9,7 +9,9 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use umbel_broker::{DeadReason, Outgoing};
-use umbel_protocol::{Destination, Message, Properties, Protocol, ResultWrite, TaskFacts, Timestamp};
+use umbel_protocol::{
+    ChordPart, ChordStep, Destination, Message, Properties, Protocol, ResultWrite, TaskFacts, Timestamp,
+};
 use umbel_worker::engine::{Job, JobId, Outcome, Verdict};
 use umbel_worker::link::incoming::Incoming;
 use umbel_worker::link::{PROTOCOL_VERSION, ToChild, ToMain};
@@ -109,7 +111,23 @@ fn result() -> impl Strategy<Value = ResultWrite> {
 
 fn outgoing() -> impl Strategy<Value = Outgoing> {
     let eta = option::of((i64::MIN + 1..).prop_map(Timestamp));
-    (destination(), message(), eta).prop_map(|(destination, message, eta)| Outgoing { destination, message, eta })
+    (destination(), message(), eta, option::of(chord_step())).prop_map(|(destination, message, eta, chord)| Outgoing {
+        destination,
+        message,
+        eta,
+        chord: chord.map(Box::new),
+    })
+}
+
+fn chord_step() -> impl Strategy<Value = ChordStep> {
+    let expires = option::of((0..u64::MAX - 1).prop_map(Duration::from_micros));
+    let part = (".{0,9}", ".{0,9}", option::of(any::<i64>()), vec(any::<u8>(), 0..40), expires);
+    prop_oneof![
+        part.prop_map(|(group, task_id, index, part, expires)| {
+            ChordStep::Count(ChordPart { group, task_id, index, part, expires })
+        }),
+        ".{0,9}".prop_map(|group| ChordStep::End { group }),
+    ]
 }
 
 fn verdict() -> impl Strategy<Value = Verdict> {

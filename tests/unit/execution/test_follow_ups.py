@@ -80,11 +80,11 @@ def test_nothing_follows_a_failure_but_errbacks(app: Umbel, bench: Bench) -> Non
 
 def test_a_failure_is_stored_for_the_rest_of_the_chain(app: Umbel, bench: Bench) -> None:
     bench.run("boom", chain=[signature("add", 3, task_id="third"), signature("add", 2, task_id="second")])
-    for step in ("second", "third"):
-        result = app.AsyncResult(step)
-        assert result.state == "FAILURE"
-        assert isinstance(result.result, ZeroDivisionError)
-        assert "ZeroDivisionError" in (result.traceback or "")
+    assert [state for state, _ in bench.link.progress] == ["FAILURE", "FAILURE"]
+    for (_, record), step in zip(bench.link.progress, ("second", "third"), strict=True):
+        assert record["task_id"] == step
+        assert record["result"]["exc_type"] == "ZeroDivisionError"
+        assert "ZeroDivisionError" in record["traceback"]
 
 
 def test_a_result_that_cannot_be_passed_on(app: Umbel, bench: Bench) -> None:

@@ -633,19 +633,17 @@ SIGNATURE = {"task": "add", "args": [1], "kwargs": {}, "options": {}, "subtask_t
 @pytest.mark.parametrize(
     ("embed", "word"),
     [
-        ({"chord": SIGNATURE}, "chord"),
-        ({"link": {**SIGNATURE, "subtask_type": "group"}}, "group"),
-        ({"chain": [{**SIGNATURE, "subtask_type": "chord"}]}, "chord"),
-        ({"link_error": [SIGNATURE, {**SIGNATURE, "subtask_type": "chain"}]}, "chain"),
-        ({"chain": [{**SIGNATURE, "options": {"chord": SIGNATURE}}]}, "chord"),
-        ({"link": 5}, "no signature"),
+        ({"link": 5}, "callbacks"),
+        ({"chord": 5}, "chord"),
+        ({"chain": [{**SIGNATURE, "task": None}]}, "chain"),
+        ({"link_error": [SIGNATURE, "name"]}, "errbacks"),
     ],
 )
-def test_canvas_is_kept_for_later(app: Umbel, bench: Bench, embed: dict[str, Any], word: str) -> None:
+def test_what_is_no_signature(app: Umbel, bench: Bench, embed: dict[str, Any], word: str) -> None:
     ran: list[int] = []
     task = app.task(name="plain")(lambda: ran.append(1))
     outcome = bench.run(task, **embed)
-    assert (outcome["disposition"], outcome["kind"], outcome["record"]) == ("reject", "canvas", None)
+    assert (outcome["disposition"], outcome["kind"], outcome["record"]) == ("reject", "undecodable", None)
     assert word in outcome["reason"]
     assert not ran
 

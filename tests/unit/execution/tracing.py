@@ -72,7 +72,9 @@ class Link:
             }
         )
 
-    def started(self, job: Any, record: bytes, expires: Any, state: str = "STARTED") -> None:
+    def started(
+        self, job: Any, record: bytes, expires: Any, state: str = "STARTED", task_id: str | None = None
+    ) -> None:
         self.progress.append((state, _native.json_loads(record)))
 
     def flush(self) -> None:

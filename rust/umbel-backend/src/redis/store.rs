@@ -1,11 +1,12 @@
 //! Reading and writing records: one script call writes and announces up to 64 of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use umbel_broker::redis::wire::{Command, Connection, Pipeline, Protocol, Value};
-use umbel_broker::redis::{Link, RedisOptions, STORE, judgement, milliseconds, result_key};
+use umbel_broker::redis::{COUNT, Link, RedisOptions, STORE, chord_key, judgement, milliseconds, result_key};
 use umbel_broker::{BrokerError, Result};
-use umbel_protocol::ResultWrite;
+use umbel_protocol::{ChordPart, ResultWrite};
 
 use crate::backend::ResultStore;
 
@@ -13,6 +14,8 @@ use crate::backend::ResultStore;
 const BATCH: usize = 64;
 /// Keys of one `MGET` or `DEL`.
 const KEYS: usize = 512;
+/// Life of what parts of a chord do not renew.
+const LEAST_LIFE: Duration = Duration::from_secs(86_400);
 /// How often a record may change under our eyes before we give up.
 const ATTEMPTS: usize = 16;
 
@@ -37,6 +40,14 @@ impl RedisStore {
 
     fn keys(&self, task_ids: &[String]) -> Vec<String> {
         task_ids.iter().map(|task_id| result_key(&self.prefix, task_id)).collect()
+    }
+
+    fn run(&mut self, pipeline: &Pipeline) -> Result<()> {
+        let connection = self.link.connection()?;
+        for reply in connection.run(pipeline)? {
+            connection.accept(reply)?;
+        }
+        Ok(())
     }
 
     /// Looks at the stored records that the script could not judge.
@@ -89,6 +100,51 @@ impl ResultStore for RedisStore {
             count += removed.and_then(|removed| u64::try_from(removed).ok()).unwrap_or(0);
         }
         Ok(count)
+    }
+
+    fn start_chord(&mut self, group: &str, size: u64, life: Option<Duration>) -> Result<()> {
+        let key = chord_key(&self.prefix, group);
+        let mut pipeline = Pipeline::default();
+        pipeline.add(&Command::new("DEL").args([".c", ".d", ".j", ".t"].map(|suffix| format!("{key}{suffix}"))));
+        let set = Command::new("SET").arg(format!("{key}.s")).number(size);
+        pipeline.add(&match life {
+            Some(life) => set.arg("PX").arg(milliseconds(life)),
+            None => set,
+        });
+        self.run(&pipeline)
+    }
+
+    fn extend_chord(&mut self, group: &str) -> Result<()> {
+        let key = format!("{}.t", chord_key(&self.prefix, group));
+        let mut pipeline = Pipeline::default();
+        pipeline.add(&Command::new("INCR").arg(&key));
+        pipeline.add(&Command::new("EXPIRE").arg(&key).number(LEAST_LIFE.as_secs()));
+        self.run(&pipeline)
+    }
+
+    fn count_part(&mut self, part: &ChordPart) -> Result<Option<String>> {
+        let connection = self.link.connection()?;
+        let call = connection.script(&COUNT)?.number(1).arg(chord_key(&self.prefix, &part.group));
+        let call = call.arg(&part.task_id).arg(part.score()).arg(&part.part);
+        let call = call.arg(part.expires.map_or_else(String::new, milliseconds));
+        let members = connection.query(&call)?;
+        Ok(members.as_bytes().map(|members| String::from_utf8_lossy(members).into_owned()))
+    }
+
+    fn chord_parts(&mut self, group: &str) -> Result<Vec<Vec<u8>>> {
+        let key = format!("{}.j", chord_key(&self.prefix, group));
+        let call = Command::new("ZRANGE").arg(key).arg("0").arg("-1");
+        let parts = self.link.connection()?.query(&call)?.into_elements();
+        Ok(parts.into_iter().filter_map(|part| part.as_bytes().map(<[u8]>::to_vec)).collect())
+    }
+
+    fn end_chord(&mut self, group: &str) -> Result<()> {
+        let key = chord_key(&self.prefix, group);
+        let mut pipeline = Pipeline::default();
+        pipeline.add(&Command::new("DEL").args([".d", ".j", ".s", ".t"].map(|suffix| format!("{key}{suffix}"))));
+        let done = Command::new("SET").arg(format!("{key}.c")).arg("done");
+        pipeline.add(&done.arg("EX").number(LEAST_LIFE.as_secs()));
+        self.run(&pipeline)
     }
 
     /// Redis removes them by itself.

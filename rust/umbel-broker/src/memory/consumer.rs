@@ -38,7 +38,7 @@ impl MemoryConsumer {
     }
 
     fn check(&self, settlements: &[Settlement]) -> Result<()> {
-        if !self.stores_results && settlements.iter().any(|settlement| !settlement.results.is_empty()) {
+        if !self.stores_results && settlements.iter().any(Settlement::needs_results) {
             return Err(BrokerError::results_not_stored());
         }
         Ok(())
@@ -69,6 +69,7 @@ impl Consumer for MemoryConsumer {
             state.renew_lease(&self.worker, now.after(self.lease));
             state.move_due(now);
             state.results.remove_expired(now);
+            state.chords.remove_expired(now);
             state.reclaim(now)
         }))
     }

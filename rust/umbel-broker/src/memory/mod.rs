@@ -4,6 +4,7 @@
 //! one condition variable. It keeps every promise of the contract except surviving its process.
 
 mod admin;
+mod chords;
 mod consumer;
 mod control;
 mod doorbell;

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use umbel_protocol::{Destination, Timestamp};
+use umbel_protocol::{ChordStep, Destination, Timestamp, chord};
 
+use super::chords::Chords;
 use super::control::Said;
 use super::results::Results;
 use crate::broker::{DeadReason, Delivery, Disposition, Outgoing, Payload, Settlement, Tag};
@@ -67,6 +68,7 @@ pub(super) struct State {
     pub(super) dead: BTreeMap<u64, Dead>,
     pub(super) bindings: Bindings,
     pub(super) results: Results,
+    pub(super) chords: Chords,
     pub(super) said: Said,
     /// Changes with every message that became delayed.
     pub(super) delays: u64,
@@ -115,8 +117,22 @@ impl State {
 
     fn publish_routed(&mut self, batch: &[Outgoing], routes: Vec<Vec<String>>, now: Timestamp) {
         for (outgoing, queues) in batch.iter().zip(routes) {
+            let members = match outgoing.chord.as_deref() {
+                None => None,
+                Some(ChordStep::Count(part)) => match self.chords.count(part, now, true) {
+                    Some(members) => Some(members),
+                    None => continue,
+                },
+                Some(ChordStep::End { group }) => {
+                    self.chords.end(group);
+                    None
+                }
+            };
             for queue in queues {
-                let entry = self.entry_for(outgoing);
+                let mut entry = self.entry_for(outgoing);
+                if let (Some(members), Payload::Message(message)) = (&members, &mut entry.payload) {
+                    **message = chord::completed(message, members);
+                }
                 match outgoing.eta {
                     Some(eta) if eta > now => self.delay(Arc::from(queue), entry, eta),
                     _ => self.push_back(&queue, entry),

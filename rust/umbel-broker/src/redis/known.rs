@@ -19,6 +19,11 @@ pub fn result_key(prefix: &str, task_id: &str) -> String {
     format!("{prefix}celery-task-meta-{task_id}")
 }
 
+/// Key of what is kept of a group; those of its chord are this one with a suffix.
+pub fn chord_key(prefix: &str, group: &str) -> String {
+    format!("{prefix}celery-taskset-meta-{group}")
+}
+
 /// A record's life as scripts take it; at least a millisecond.
 pub fn milliseconds(life: Duration) -> String {
     life.as_millis().max(1).to_string()

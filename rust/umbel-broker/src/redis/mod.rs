@@ -47,10 +47,10 @@ use crate::url::TransportOptions;
 
 #[doc(hidden)]
 pub use consumer::SettlementWriter;
-pub use known::{is_success, judgement, milliseconds, result_key};
+pub use known::{chord_key, is_success, judgement, milliseconds, result_key};
 pub use link::Link;
 pub use options::{Credentials, Endpoint, RedisOptions, ResultLayout, Sentinels, Server, result_prefix};
-pub use scripts::STORE;
+pub use scripts::{COUNT, STORE};
 
 /// A Redis server as broker.
 pub struct RedisBroker {

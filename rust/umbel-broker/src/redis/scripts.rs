@@ -3,16 +3,16 @@
 use super::wire::Script;
 
 macro_rules! script {
-    ($constant:ident, $name:literal $(, after $before:literal)?) => {
+    ($constant:ident, $name:literal $(, after $($before:literal),+)?) => {
         pub(crate) static $constant: Script = Script {
             name: $name,
-            source: concat!($(include_str!(concat!("scripts/", $before, ".lua")), "\n",)? include_str!(concat!("scripts/", $name, ".lua"))),
+            source: concat!($($(include_str!(concat!("scripts/", $before, ".lua")), "\n",)+)? include_str!(concat!("scripts/", $name, ".lua"))),
         };
     };
 }
 
 script!(FETCH, "fetch");
-script!(SETTLE, "settle", after "final");
+script!(SETTLE, "settle", after "final", "chords");
 script!(GIVE_BACK, "give_back");
 script!(HEARTBEAT, "heartbeat");
 script!(TAKE_OVER, "take_over");
@@ -24,4 +24,10 @@ script!(REPLAY, "replay");
 pub static STORE: Script = Script {
     name: "store",
     source: concat!(include_str!("scripts/final.lua"), "\n", include_str!("scripts/store.lua")),
+};
+
+/// Counts a part of a chord; for result stores.
+pub static COUNT: Script = Script {
+    name: "count",
+    source: concat!(include_str!("scripts/chords.lua"), "\n", include_str!("scripts/count.lua")),
 };

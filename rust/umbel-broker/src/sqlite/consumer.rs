@@ -53,7 +53,7 @@ impl SqliteConsumer {
 
 impl Consumer for SqliteConsumer {
     fn exchange(&mut self, settlements: &[Settlement], want: usize) -> Result<Exchanged> {
-        if !self.stores_results && settlements.iter().any(|settlement| !settlement.results.is_empty()) {
+        if !self.stores_results && settlements.iter().any(Settlement::needs_results) {
             return Err(BrokerError::results_not_stored());
         }
         if settlements.is_empty() {

@@ -8,6 +8,7 @@
 
 mod admin;
 mod bells;
+mod chords;
 mod consumer;
 mod content;
 mod control;

@@ -91,6 +91,10 @@ impl ResultTable {
         Ok(Self { session: broker.session()? })
     }
 
+    pub(super) fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
     /// Writes records in order; a stored `SUCCESS` is final.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Publishing: from a destination to rows in queues.
 
-use umbel_protocol::Destination;
+use umbel_protocol::{ChordStep, Destination, chord};
 
 use super::content;
 use super::fault::Fault;
@@ -13,6 +13,20 @@ impl Step<'_> {
     /// Publishes `batch` in order.
     pub(super) fn publish(&mut self, batch: &[Outgoing]) -> Result<(), Fault> {
         for outgoing in batch {
+            let completed;
+            let outgoing = match outgoing.chord.as_deref() {
+                None => outgoing,
+                Some(ChordStep::Count(part)) => {
+                    let Some(members) = self.count_part(part, true)? else { continue };
+                    let message = chord::completed(&outgoing.message, &members);
+                    completed = Outgoing { message, ..outgoing.clone() };
+                    &completed
+                }
+                Some(ChordStep::End { group }) => {
+                    self.end_chord(group)?;
+                    outgoing
+                }
+            };
             for queue in self.queues_for(&outgoing.destination)? {
                 self.publish_to(queue, outgoing)?;
             }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use umbel_backend::{ResultListener, ResultStore};
-use umbel_protocol::ResultWrite;
+use umbel_protocol::{ChordPart, ResultWrite};
 
 use super::BackendFixture;
-use super::steps::{PATIENCE, names, recorded, write};
+use super::steps::{PATIENCE, chord_part, names, recorded, write};
 
 fn store(fixture: &dyn BackendFixture) -> Box<dyn ResultStore> {
     fixture.backend().store().expect("a result store")
@@ -297,6 +297,45 @@ pub fn big_records_survive(fixture: &dyn BackendFixture) {
     assert!(store(fixture).read(&ids(&["t"])).expect("read")[0].as_ref() == Some(&record));
 }
 
+/// Who counts apart from the messages is told the members as long as the chord is complete, so that a crash between
+/// the two steps loses nothing.
+pub fn chords_are_counted_apart(fixture: &dyn BackendFixture) {
+    let mut store = store(fixture);
+    store.start_chord("g", 1, Some(fixture.life())).expect("start");
+    store.extend_chord("g").expect("extend");
+    assert_eq!(store.count_part(&chord_part("g", "b", Some(1))), Ok(None));
+    assert_eq!(store.count_part(&chord_part("g", "b", Some(1))), Ok(None));
+    let members = Some(r#"[[["a", null], null], [["b", null], null]]"#.to_owned());
+    assert_eq!(store.count_part(&chord_part("g", "a", Some(0))), Ok(members.clone()));
+    assert_eq!(store.count_part(&chord_part("g", "b", Some(1))), Ok(members));
+    store.end_chord("g").expect("end");
+    assert_eq!(store.count_part(&chord_part("g", "b", Some(1))), Ok(None));
+    assert_eq!(store.chord_parts("g"), Ok(vec![]));
+    assert_eq!(store.count_part(&chord_part("unknown", "a", Some(0))), Ok(None));
+}
+
+/// The same header may be applied again.
+pub fn a_chord_begins_anew(fixture: &dyn BackendFixture) {
+    let mut store = store(fixture);
+    for _ in 0..2 {
+        store.start_chord("g", 1, Some(fixture.life())).expect("start");
+        assert_eq!(store.count_part(&chord_part("g", "a", None)).map(|members| members.is_some()), Ok(true));
+        store.end_chord("g").expect("end");
+    }
+}
+
+/// What is kept of a chord expires.
+pub fn chords_expire(fixture: &dyn BackendFixture) {
+    let mut store = store(fixture);
+    store.start_chord("g", 2, Some(fixture.life())).expect("start");
+    let part = ChordPart { expires: Some(fixture.life()), ..chord_part("g", "a", Some(0)) };
+    store.count_part(&part).expect("count");
+    assert_eq!(store.chord_parts("g").map(|parts| parts.len()), Ok(1));
+    fixture.advance(fixture.life() * 2);
+    store.start_chord("other", 1, None).expect("start");
+    assert_eq!(store.chord_parts("g"), Ok(vec![]));
+}
+
 /// What people see.
 pub fn backend_urls_and_identity_name_the_store(fixture: &dyn BackendFixture) {
     let (one, two) = (fixture.backend(), fixture.backend());
@@ -334,6 +373,9 @@ macro_rules! backend_conformance {
                 a_waker_outlives_its_listener,
                 many_ids_at_once,
                 big_records_survive,
+                chords_are_counted_apart,
+                a_chord_begins_anew,
+                chords_expire,
                 backend_urls_and_identity_name_the_store,
             ]
         );

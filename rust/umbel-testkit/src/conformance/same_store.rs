@@ -1,9 +1,11 @@
 //! Broker and results in one store: a message leaves in the same step in which its result is written.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use umbel_backend::Backend;
 use umbel_broker::{BrokerError, Consumer, Disposition, Settlement};
+use umbel_protocol::ChordStep;
 
 use super::BrokerFixture;
 use super::steps::*;
@@ -117,6 +119,82 @@ pub fn a_failed_settlement_stores_nothing(fixture: &dyn BrokerFixture) {
     assert_eq!(read(fixture, "t").as_deref(), Some(&b"unroutable"[..]));
 }
 
+fn begin_chord(fixture: &dyn BrokerFixture, group: &str, size: u64) {
+    let mut store = backend(fixture).store().expect("a store");
+    store.start_chord(group, size, Some(Duration::from_secs(3600))).expect("start");
+}
+
+fn counting(tag: Option<&umbel_broker::Tag>, task_id: &str, index: Option<i64>) -> Settlement {
+    let mut settlement =
+        Settlement { tag: tag.cloned(), disposition: Disposition::Ack, publish: Vec::new(), results: Vec::new() };
+    settlement.publish.push(awaiting("unlock", chord_part("g", task_id, index)));
+    settlement
+}
+
+/// The last part lets the message out that waits, with the members in the order of their places.
+pub fn the_last_part_of_a_chord_lets_its_message_out(fixture: &dyn BrokerFixture) {
+    begin_chord(fixture, "g", 3);
+    publish(fixture, "q", &["1", "2", "3"]);
+    let mut worker = storing_consumer(fixture, "w");
+    let taken = tags(&take(&mut *worker, 3));
+    let first = [counting(Some(&taken[0]), "c", None), counting(Some(&taken[1]), "b", Some(1))];
+    assert_eq!(finish(&mut *worker, &first).lost, []);
+    assert_eq!(length(fixture, "unlock"), 0);
+
+    finish(&mut *worker, &[counting(Some(&taken[2]), "a", Some(0))]);
+
+    let delivery = take_one(&mut *consumer(fixture, "v", &["unlock"]));
+    assert_eq!(
+        body(&delivery),
+        r#"[["g"], {"result": [[["a", null], null], [["b", null], null], [["c", null], null]]}, null]"#
+    );
+    let parts = backend(fixture).store().expect("a store").chord_parts("g").expect("parts");
+    let parts: Vec<_> = parts.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect();
+    assert_eq!(parts, ["a", "b", "c"].map(|id| format!(r#"[1, "{id}", "SUCCESS", 5]"#)));
+}
+
+/// A member counts once however often it runs, also after the chord is complete or over.
+pub fn members_of_a_chord_count_once(fixture: &dyn BrokerFixture) {
+    begin_chord(fixture, "g", 2);
+    let mut worker = storing_consumer(fixture, "w");
+    for _ in 0..3 {
+        finish(&mut *worker, &[counting(None, "a", Some(0)), counting(None, "a", Some(0))]);
+    }
+    assert_eq!(length(fixture, "unlock"), 0);
+    finish(&mut *worker, &[counting(None, "b", Some(1)), counting(None, "b", Some(1))]);
+    assert_eq!(length(fixture, "unlock"), 1);
+    let mut over = outgoing("body", "body");
+    over.chord = Some(Box::new(ChordStep::End { group: "g".to_owned() }));
+    let end = Settlement { publish: vec![over], ..counting(None, "", None) };
+    finish(&mut *worker, &[end, counting(None, "b", Some(1)), counting(None, "late", Some(2))]);
+    assert_eq!((length(fixture, "unlock"), length(fixture, "body")), (1, 1));
+    assert_eq!(backend(fixture).store().expect("a store").chord_parts("g"), Ok(vec![]));
+}
+
+/// Whose message was lost to another worker is counted when it runs there.
+pub fn members_whose_tag_was_lost_do_not_count(fixture: &dyn BrokerFixture) {
+    begin_chord(fixture, "g", 1);
+    publish(fixture, "q", &["m"]);
+    let mut slow = storing_consumer(fixture, "slow");
+    let delivery = take_one(&mut *slow);
+    fixture.advance(fixture.lease() * 2);
+    assert_eq!(consumer(fixture, "other", &["q"]).heartbeat(), Ok(1));
+
+    assert_eq!(finish(&mut *slow, &[counting(Some(&delivery.tag), "a", Some(0))]).lost, [delivery.tag]);
+
+    assert_eq!(length(fixture, "unlock"), 0);
+    let mut other = storing_consumer(fixture, "other");
+    let again = take_one(&mut *other);
+    finish(&mut *other, &[counting(Some(&again.tag), "a", Some(0))]);
+    assert_eq!(length(fixture, "unlock"), 1);
+}
+
+/// A chord is where the results are.
+pub fn chords_need_a_consumer_that_stores_results(fixture: &dyn BrokerFixture) {
+    let refused = consumer(fixture, "w", &["q"]).exchange(&[counting(None, "a", None)], 0);
+    assert!(matches!(refused, Err(BrokerError::Protocol { .. })), "{refused:?}");
+}
+
 /// A thousand completions in one call.
 pub fn a_thousand_results_at_once(fixture: &dyn BrokerFixture) {
     let sent = names("m", 1000);
@@ -160,6 +238,10 @@ macro_rules! same_store_conformance {
                 early_acked_work_still_stores,
                 repeating_with_results_is_harmless,
                 a_failed_settlement_stores_nothing,
+                the_last_part_of_a_chord_lets_its_message_out,
+                members_of_a_chord_count_once,
+                members_whose_tag_was_lost_do_not_count,
+                chords_need_a_consumer_that_stores_results,
                 a_thousand_results_at_once,
             ]
         );

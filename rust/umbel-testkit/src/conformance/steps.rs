@@ -6,7 +6,7 @@ use umbel_broker::{
     Admin, Consumer, ConsumerOptions, DeadReason, Delivery, Disposition, Exchanged, Outgoing, Payload, Publisher,
     Settlement, Tag,
 };
-use umbel_protocol::{Destination, Message, ResultWrite};
+use umbel_protocol::{ChordPart, ChordStep, Destination, Message, ResultWrite};
 
 use super::BrokerFixture;
 
@@ -24,7 +24,7 @@ pub(super) fn message(body: &str) -> Message {
 }
 
 pub(super) fn to_queue(queue: &str, message: Message) -> Outgoing {
-    Outgoing { destination: Destination::queue(queue), message, eta: None }
+    Outgoing { destination: Destination::queue(queue), message, eta: None, chord: None }
 }
 
 pub(super) fn outgoing(queue: &str, body: &str) -> Outgoing {
@@ -87,6 +87,26 @@ pub(super) fn settle(tag: &Tag, disposition: Disposition) -> Settlement {
 
 pub(super) fn ack(tag: &Tag) -> Settlement {
     settle(tag, Disposition::Ack)
+}
+
+/// The end of a header member: `index` is its place.
+pub(super) fn chord_part(group: &str, task_id: &str, index: Option<i64>) -> ChordPart {
+    ChordPart {
+        group: group.to_owned(),
+        task_id: task_id.to_owned(),
+        index,
+        part: format!(r#"[1, "{task_id}", "SUCCESS", 5]"#).into_bytes(),
+        expires: Some(Duration::from_secs(3600)),
+    }
+}
+
+/// A message for `queue` that waits for a chord.
+pub(super) fn awaiting(queue: &str, part: ChordPart) -> Outgoing {
+    let body = format!(r#"[["{}"], {{"result": {}}}, null]"#, part.group, umbel_protocol::chord::MEMBERS);
+    let mut waiting = outgoing(queue, "unlock");
+    waiting.message.body = body.into_bytes();
+    waiting.chord = Some(Box::new(ChordStep::Count(part)));
+    waiting
 }
 
 /// Settles without fetching.

@@ -127,7 +127,7 @@ impl Plan {
 
     /// As something to publish.
     pub(super) fn outgoing(&self) -> Outgoing {
-        Outgoing { destination: Destination::queue("celery"), message: self.message(), eta: self.eta }
+        Outgoing { destination: Destination::queue("celery"), message: self.message(), eta: self.eta, chord: None }
     }
 
     /// As a delivery under `tag`.

@@ -112,6 +112,7 @@ fn frames() -> Seeds {
         destination: message.properties.destination.clone(),
         message: message.clone(),
         eta: Some(Timestamp(1)),
+        chord: None,
     };
     let rejected = Verdict::Reject(DeadReason { kind: "rejected".into(), detail: "why".into() });
     let outcomes = vec![

@@ -98,11 +98,18 @@ impl Engine {
         child.load -= held.predicted;
     }
 
-    /// Outcomes come in batches, so that a child with one slot is measured by the time between two of them.
+    /// Outcomes come in batches, so that short jobs are measured by the time between two of them: the first of a batch
+    /// gets all of it. A job whose start was told, where several run at a time, is measured by itself.
     fn measure(&mut self, job: JobId, at: ChildId, now: Now) {
         let (Some(held), Some(child)) = (self.ledger.get(job), self.pool.get_mut(at)) else { return };
-        let since = if child.slots == 1 { held.since.max(child.active_at) } else { held.since };
-        let took: Micros = now.steady - since;
+        let took: Micros = match held.place {
+            Place::Running(_) if child.slots > 1 => now.steady - held.since,
+            _ => {
+                let slots = child.slots.saturating_sub(child.running.len()).max(1);
+                let slots = Micros::try_from(slots).unwrap_or(Micros::MAX);
+                (now.steady - held.since.max(child.active_at)).saturating_mul(slots)
+            }
+        };
         child.active_at = now.steady;
         self.tasks.record(&held.facts.task, took);
         self.window.record(took, self.pool.slots());

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use umbel_broker::{DeadReason, Outgoing};
-use umbel_protocol::{Destination, Malformed, Message, Properties, Protocol, ResultWrite, TaskFacts, Timestamp};
+use umbel_protocol::{
+    ChordPart, ChordStep, Destination, Malformed, Message, Properties, Protocol, ResultWrite, TaskFacts, Timestamp,
+};
 
 use crate::engine::{Job, JobId, Outcome, Verdict};
 
@@ -177,6 +179,30 @@ fn put_outgoing(out: &mut Vec<u8>, outgoing: &Outgoing) {
     put_destination(out, &outgoing.destination);
     put_u64(out, outgoing.eta.map(|eta| eta.0).unwrap_or(i64::MIN) as u64);
     put_message(out, &outgoing.message);
+    match outgoing.chord.as_deref() {
+        None => out.push(0),
+        Some(ChordStep::Count(part)) => {
+            out.push(if part.index.is_some() { 1 } else { 2 });
+            put_u64(out, part.index.unwrap_or(0) as u64);
+            put_bytes(out, part.group.as_bytes());
+            put_bytes(out, part.task_id.as_bytes());
+            put_bytes(out, &part.part);
+            put_micros(out, part.expires.unwrap_or(Duration::MAX));
+        }
+        Some(ChordStep::End { group }) => {
+            out.push(3);
+            put_bytes(out, group.as_bytes());
+        }
+    }
+}
+
+/// Upper bound of what a chord adds to a message.
+fn chord_size(outgoing: &Outgoing) -> usize {
+    match outgoing.chord.as_deref() {
+        None => 1,
+        Some(ChordStep::Count(part)) => part.group.len() + part.task_id.len() + part.part.len() + 29,
+        Some(ChordStep::End { group }) => group.len() + 5,
+    }
 }
 
 /// Upper bound of what [`put_job`] writes.
@@ -221,7 +247,9 @@ pub(super) fn outcome_size(outcome: &Outcome) -> usize {
         Verdict::Reject(reason) => reason.kind.len() + reason.detail.len(),
         _ => 0,
     };
-    let published = |outgoing: &Outgoing| destination_size(&outgoing.destination) + message_size(&outgoing.message) + 8;
+    let published = |outgoing: &Outgoing| {
+        destination_size(&outgoing.destination) + message_size(&outgoing.message) + chord_size(outgoing) + 8
+    };
     let publish: usize = outcome.publish.iter().map(published).sum();
     outcome.result.as_ref().map_or(0, result_size) + publish + reason + 32
 }
@@ -406,10 +434,7 @@ impl<'a> Fields<'a> {
             task_id: self.string()?,
             state: self.string()?,
             record: self.bytes()?.to_vec(),
-            expires: match self.u64()? {
-                u64::MAX => None,
-                micros => Some(Duration::from_micros(micros)),
-            },
+            expires: self.life()?,
         })
     }
 
@@ -443,12 +468,38 @@ impl<'a> Fields<'a> {
         })
     }
 
+    fn chord(&mut self) -> Result<Option<ChordStep>, Malformed> {
+        let kind = self.u8()?;
+        match kind {
+            0 => Ok(None),
+            1 | 2 => {
+                let index = self.u64()? as i64;
+                Ok(Some(ChordStep::Count(ChordPart {
+                    index: (kind == 1).then_some(index),
+                    group: self.string()?,
+                    task_id: self.string()?,
+                    part: self.bytes()?.to_vec(),
+                    expires: self.life()?,
+                })))
+            }
+            3 => Ok(Some(ChordStep::End { group: self.string()? })),
+            other => Err(self.error(&format!("unknown step of a chord {other}"))),
+        }
+    }
+
+    fn life(&mut self) -> Result<Option<Duration>, Malformed> {
+        Ok(match self.u64()? {
+            u64::MAX => None,
+            micros => Some(Duration::from_micros(micros)),
+        })
+    }
+
     fn outgoing(&mut self) -> Result<Outgoing, Malformed> {
         let destination = self.destination()?;
         let eta = match self.u64()? as i64 {
             i64::MIN => None,
             micros => Some(Timestamp(micros)),
         };
-        Ok(Outgoing { destination, eta, message: self.message()? })
+        Ok(Outgoing { destination, eta, message: self.message()?, chord: self.chord()?.map(Box::new) })
     }
 }

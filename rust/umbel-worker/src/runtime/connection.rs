@@ -4,12 +4,12 @@ use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use umbel_broker::{BrokerError, Consumer, DeadReason, Disposition, Exchanged, NextStep, Settlement, Tag};
-use umbel_protocol::ResultWrite;
+use umbel_protocol::{ChordStep, ResultWrite, chord};
 
 use super::control::remember;
 use super::event::WorkerEvent;
 use super::outbox::{Stopping, Work};
-use super::results::Results;
+use super::results::{Apart, Results};
 use super::settler::Settler;
 use super::shared::{ToEngine, count};
 use crate::engine::Input;
@@ -258,7 +258,7 @@ impl<'a> Connection<'a> {
             batch.append(&mut settlement.results);
         }
         if batch.is_empty() || self.write_results(&batch)?.is_ok() {
-            return Ok(());
+            return self.count_chords(settlements);
         }
         for (record, owner) in batch.into_iter().zip(owners) {
             let record = [record];
@@ -269,25 +269,69 @@ impl<'a> Connection<'a> {
                 settlement.results.clear();
             }
         }
+        self.count_chords(settlements)
+    }
+
+    /// Takes the steps of chords in the result store, and out of the settlements: what waits for a chord that is complete
+    /// goes out with its members, and nothing of the others.
+    fn count_chords(&mut self, settlements: &mut [Settlement]) -> Result<(), Setback> {
+        for settlement in settlements.iter_mut() {
+            if settlement.publish.iter().all(|outgoing| outgoing.chord.is_none()) {
+                continue;
+            }
+            for mut outgoing in std::mem::take(&mut settlement.publish) {
+                match outgoing.chord.take().map(|step| *step) {
+                    None => settlement.publish.push(outgoing),
+                    Some(ChordStep::End { group }) => {
+                        let ended = self.on_store(|results| results.end_chord(&group))?;
+                        if let Some(Err(error)) = ended {
+                            log::warn!("what is kept of chord {group} stays until it expires: {error}");
+                        }
+                        settlement.publish.push(outgoing);
+                    }
+                    Some(ChordStep::Count(part)) => match self.on_store(|results| results.count_part(&part))? {
+                        None | Some(Ok(None)) => {}
+                        Some(Ok(Some(members))) => {
+                            outgoing.message = chord::completed(&outgoing.message, &members);
+                            settlement.publish.push(outgoing);
+                        }
+                        Some(Err(error)) => self.refuse(settlement, &error),
+                    },
+                }
+            }
+        }
         Ok(())
     }
 
     /// Repeats a write until it succeeds, or is refused for what it contains. Meanwhile nothing is settled or
     /// fetched, so that what waits for the store stays bounded by what the engine holds.
     fn write_results(&mut self, batch: &[ResultWrite]) -> Result<Result<(), BrokerError>, Setback> {
+        let written = self.on_store(|results| results.write(batch))?;
+        if let Some(Ok(())) = written {
+            count(&self.settler.shared.traffic.stored, batch.len());
+        }
+        Ok(written.unwrap_or(Ok(())))
+    }
+
+    /// Repeats a call of a result store of its own until it succeeds or is refused; `None` without such a store.
+    fn on_store<T>(
+        &mut self,
+        mut work: impl FnMut(&mut Apart) -> Result<T, BrokerError>,
+    ) -> Result<Option<Result<T, BrokerError>>, Setback> {
         let mut failures = 0;
         loop {
-            let Results::Apart(results) = &mut self.settler.results else { return Ok(Ok(())) };
+            let Results::Apart(results) = &mut self.settler.results else { return Ok(None) };
             let url = results.display_url();
-            match results.write(batch) {
-                Ok(()) => {
-                    count(&self.settler.shared.traffic.stored, batch.len());
+            match work(results) {
+                Ok(done) => {
                     if failures > 0 {
                         self.settler.shared.event(WorkerEvent::Connected { url });
                     }
-                    return Ok(Ok(()));
+                    return Ok(Some(Ok(done)));
                 }
-                Err(error) if remedy(&error) == Remedy::Isolate => return Ok(Err(error)),
+                Err(error) if remedy(&error) == Remedy::Isolate || matches!(error, BrokerError::Config { .. }) => {
+                    return Ok(Some(Err(error)));
+                }
                 Err(error) => {
                     failures += 1;
                     self.pause(url, &error, failures)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use umbel_backend::{Backend, ResultStore};
 use umbel_broker::{Broker, Result};
-use umbel_protocol::ResultWrite;
+use umbel_protocol::{ChordPart, ResultWrite};
 
 /// Where results go.
 pub(super) enum Results {
@@ -41,16 +41,30 @@ impl Apart {
         self.backend.display_url()
     }
 
+    /// Counts a part of a chord once; the members if it is complete.
+    pub(super) fn count_part(&mut self, part: &ChordPart) -> Result<Option<String>> {
+        self.with(|store| store.count_part(part))
+    }
+
+    /// Forgets a chord.
+    pub(super) fn end_chord(&mut self, group: &str) -> Result<()> {
+        self.with(|store| store.end_chord(group))
+    }
+
     /// Writes once. After an error the connection is opened anew.
     pub(super) fn write(&mut self, batch: &[ResultWrite]) -> Result<()> {
+        self.with(|store| store.write(batch))
+    }
+
+    fn with<T>(&mut self, work: impl FnOnce(&mut dyn ResultStore) -> Result<T>) -> Result<T> {
         let store = match &mut self.store {
             Some(store) => store,
             None => self.store.insert(self.backend.store()?),
         };
-        let written = store.write(batch);
-        if written.is_err() {
+        let done = work(&mut **store);
+        if done.is_err() {
             self.store = None;
         }
-        written
+        done
     }
 }

@@ -87,7 +87,7 @@ pub(crate) fn outcome(job: JobId, verdict: Verdict) -> Outcome {
 
 /// A message to publish.
 pub(crate) fn follow_up() -> Outgoing {
-    Outgoing { destination: Destination::queue("celery"), message: message("add", "next", ""), eta: None }
+    Outgoing { destination: Destination::queue("celery"), message: message("add", "next", ""), eta: None, chord: None }
 }
 
 /// An engine, the time, and everything it has asked for since the last look.

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use umbel_protocol::Timestamp;
-use umbel_worker::engine::{EngineConfig, Input, Verdict};
+use umbel_worker::engine::{ChildId, EngineConfig, Input, Verdict};
 
-use crate::bench::{Bench, START, config, message, task};
+use crate::bench::{Bench, START, config, message, outcome, task};
 
 fn fixed(multiplier: usize, children: u32) -> Bench {
     let config = EngineConfig { prefetch_multiplier: Some(multiplier), ..config() };
@@ -162,4 +162,27 @@ fn the_automatic_window_grows_for_short_tasks_and_shrinks_for_long_ones() {
     assert_eq!(held_window(&bench), 512);
     run(&mut bench, 1, 60.0);
     assert!(held_window(&bench) <= 2, "{}", held_window(&bench));
+}
+
+#[test]
+fn waiting_at_a_child_of_several_slots_is_no_running_time() {
+    let mut bench = Bench::with(config(), vec![task("add")], 0);
+    bench.feed(Input::PoolSize(1)).feed(Input::ChildReady { child: ChildId(0), slots: 4, killable: false });
+    let mut jobs = VecDeque::new();
+    for round in 0..200 {
+        let want: usize = bench.take_fetches().iter().sum();
+        if want > 0 {
+            bench.deliver((0..want).map(|number| message("add", &format!("{round}-{number}"), "")).collect());
+        }
+        jobs.extend(bench.take_dispatched());
+        // 64 in a millisecond, as they do in a busy child, whose reports say nothing of starts.
+        bench.now.0 += 1000;
+        let done: Vec<_> = jobs.drain(..jobs.len().min(64)).collect();
+        let ends =
+            done.into_iter().map(|(child, job)| Input::Finished { child, outcome: outcome(job.id, Verdict::Success) });
+        bench.engine.handle_all(bench.now, ends, &mut bench.out);
+        let count = bench.take_settled().len();
+        bench.feed(Input::Settled { count, lost: vec![] });
+    }
+    assert_eq!(bench.engine.stats().window, 4 * 512);
 }

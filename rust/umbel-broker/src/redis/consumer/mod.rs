@@ -3,6 +3,7 @@
 //! A consumer remembers the tags it holds and nothing of their messages: the few settlements that need the envelope
 //! (requeue, delay, dead) read it back first.
 
+mod chords;
 mod fetching;
 mod give_back;
 mod listening;

@@ -7,7 +7,7 @@ use umbel_protocol::{ResultWrite, Timestamp};
 use uuid::Uuid;
 
 use super::fetching::Due;
-use super::{BATCH, RedisConsumer};
+use super::{BATCH, RedisConsumer, chords};
 use crate::broker::{Disposition, Exchanged, Outgoing, Settlement, Tag};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{BrokerError, Result};
@@ -52,12 +52,12 @@ impl Call {
     }
 
     /// The number of a list.
-    fn list(&mut self, key: String) -> usize {
+    pub(super) fn list(&mut self, key: String) -> usize {
         let known = self.lists.iter().position(|list| *list == key);
         known.map_or_else(|| numbered(&mut self.lists, key), |place| place + 1)
     }
 
-    fn push(&mut self, argument: impl AsRef<[u8]>) {
+    pub(super) fn push(&mut self, argument: impl AsRef<[u8]>) {
         self.details.push(argument);
     }
 }
@@ -118,7 +118,7 @@ impl RedisConsumer {
     }
 
     fn check(&mut self, settlements: &[Settlement]) -> Result<()> {
-        if !self.worker.stores_results && settlements.iter().any(|settlement| !settlement.results.is_empty()) {
+        if !self.worker.stores_results && settlements.iter().any(Settlement::needs_results) {
             return Err(BrokerError::results_not_stored());
         }
         let follow_ups = settlements.iter().flat_map(|settlement| &settlement.publish);
@@ -249,13 +249,19 @@ impl RedisConsumer {
         for result in &settlement.results {
             write_result(call, result, &self.options.results, &known.results);
         }
-        let mut copies = Vec::new();
+        let mut routed = Vec::with_capacity(settlement.publish.len());
         for outgoing in &settlement.publish {
-            copies.extend(self.router.queues(&outgoing.destination)?.into_iter().map(|queue| (queue, outgoing)));
+            routed.push((outgoing, self.router.queues(&outgoing.destination)?));
         }
-        call.push(copies.len().to_string());
-        for (queue, outgoing) in copies {
-            self.write_follow_up(call, &queue, outgoing, now);
+        let entries = routed.iter().map(|(outgoing, queues)| chords::entries(outgoing, queues.len()));
+        call.push(entries.sum::<usize>().to_string());
+        for (outgoing, queues) in routed {
+            if self.write_chord_step(call, outgoing, &queues) {
+                continue;
+            }
+            for queue in queues {
+                self.write_follow_up(call, &queue, outgoing, now);
+            }
         }
         call.weight += settlement.results.len() + settlement.publish.len();
         Ok(())

@@ -1,4 +1,4 @@
--- Ends deliveries: each with its results and follow-up messages, or not at all. Preceded by final.lua.
+-- Ends deliveries: each with its results and follow-up messages, or not at all. Preceded by final.lua and chords.lua.
 --
 -- KEYS[1] unacked (hash)    KEYS[2] unacked_index (zset)
 -- KEYS[3] delayed (zset)    KEYS[4] delayed messages (hash)
@@ -21,6 +21,9 @@
 --   number of messages, then for each, one of
 --     'list',  list's number, envelope
 --     'delay', due time, id, envelope
+--     'count', base key of a chord, member's id, its place or '+inf', its part, life in ms or '', number of lists, then
+--              for each: list's number, envelope up to the members, the rest of it ('' if they have no place in it)
+--     'end',   base key of a chord that is over
 --
 -- Returns for each settlement: 1 done, 0 the tag was not held (results written, nothing published), 'ask' when a
 -- stored result must be read first (then nothing of this settlement was done), or an error (likewise, but for messages
@@ -91,13 +94,49 @@ local function read_move()
     return nil
   elseif kind == 'delay' then
     return {kind, next_argument(), next_argument(), next_argument()}
+  elseif kind == 'end' then
+    return {kind, next_argument()}
+  elseif kind == 'count' then
+    local message = {kind, next_argument(), next_argument(), next_argument(), next_argument(), next_argument()}
+    for copy = 1, tonumber(next_argument()) do
+      message[6 + copy] = {next_argument(), next_argument(), next_argument()}
+    end
+    return message
   end
   return {kind, next_argument(), next_argument()}
 end
 
+-- Text inside a JSON string.
+local function quoted(text)
+  return (string.gsub(string.gsub(text, '\\', '\\\\'), '"', '\\"'))
+end
+
+local function count_member(message)
+  select_db(results_db)
+  local base, found = message[2], nil
+  if count_part(base, message[3], message[4], message[5], message[6], true) then
+    found = members(base)
+    found = quoted(found == '' and '"umbel:chord-members"' or found)
+  end
+  select_db(own_db)
+  if not found then
+    return
+  end
+  for copy = 7, #message do
+    local list, head, tail = unpack(message[copy])
+    redis.call('LPUSH', KEYS[before_lists + tonumber(list)], tail == '' and head or head .. found .. tail)
+  end
+end
+
 local function move(message)
   local kind = message[1]
-  if kind == 'delay' then
+  if kind == 'count' then
+    count_member(message)
+  elseif kind == 'end' then
+    select_db(results_db)
+    end_chord(message[2])
+    select_db(own_db)
+  elseif kind == 'delay' then
     redis.call('HSET', KEYS[4], message[3], message[4])
     redis.call('ZADD', KEYS[3], message[2], message[3])
   elseif kind == 'dead' then

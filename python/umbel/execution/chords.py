@@ -1,0 +1,234 @@
+"""Chords in a worker: parts that are counted, and what happens once the last one is.
+
+1. The outcome of a header member carries a message of `celery.chord_unlock` that waits for the chord. The store counts
+   the member in the step in which it is acknowledged, and lets the message out if that was the last one, with the
+   members filled in. So it goes out once, whatever dies, and any worker can run it, Celery's too.
+2. `unlock` joins the parts and sends the body as part of its own outcome; or, if one failed, fails the body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from umbel._interfaces import AppInterface
+from umbel.exceptions import ChordError, EncodeError, safe_repr
+from umbel.execution.failure import ExceptionInfo
+from umbel.execution.follow_ups import call_errbacks, leaves
+from umbel.execution.report import logger
+from umbel.states import PROPAGATE_STATES
+from umbel.task import Context
+
+if TYPE_CHECKING:
+    from umbel._interfaces import RecordWriter
+
+__all__ = ["ChordParts", "fail_signature", "unlock"]
+
+#: Stands for the members in the message that waits for them; the core fills them in.
+_MEMBERS = "umbel:chord-members"
+#: Header of messages whose chord was counted by the core.
+_COUNTED = "umbel_chord"
+
+
+class ChordParts:
+    """Makes the parts of chords. Members of one chord follow each other, so the message of the last is kept."""
+
+    def __init__(self, app: AppInterface, format: RecordWriter) -> None:
+        self._app = app
+        self._format = format
+        conf = app.conf
+        expires = conf.result_expires if conf.result_chord_expires is None else conf.result_chord_expires
+        self._expires: float | None = expires or None
+        self._kept: tuple[str | None, Any] = (None, None)
+        #: Otherwise a message that was sent with the header looks for the members' results.
+        self._counted = app.results.counts_chords
+
+    def of_request(self, request: Context, state: str, result: Any) -> list[Any]:
+        """The part of the running task, if it counts for a chord. Raises EncodeError."""
+        if not self._counted or not request.chord or not request.group:
+            return []
+        place = (request.group, request.id, request.group_index, request.root_id)
+        return [self._part(request, request.chord, place, state, result)]
+
+    def of_signature(self, request: Context, signature: Mapping[str, Any], state: str, result: Any) -> list[Any]:
+        """The part of a call that will never run, because the task of `request` failed."""
+        options = signature.get("options") or {}
+        chord, group, task_id = options.get("chord"), options.get("group_id"), options.get("task_id")
+        if not self._counted or not chord or not group or not task_id:
+            return []
+        place = (group, task_id, options.get("group_index"), options.get("root_id"))
+        return [self._part(request, chord, place, state, result)]
+
+    def _part(
+        self, request: Context, chord: Any, place: tuple[str, str, int | None, str | None], state: str, result: Any
+    ) -> Any:
+        group, task_id, index, root_id = place
+        try:
+            part = self._format.write_part(task_id, state, result)
+        except EncodeError as error:
+            if state == "SUCCESS":
+                raise
+            part = self._format.write_part(task_id, state, error)
+        waiting = self._waiting(group, chord, root_id, request)
+        headers = {**waiting.message["headers"], "parent_id": task_id}
+        counted = {"group": group, "task_id": task_id, "index": index, "part": part, "expires": self._expires}
+        return waiting._replace(message={**waiting.message, "headers": headers, "chord": counted})
+
+    def _waiting(self, group: str, chord: Any, root_id: str | None, request: Context) -> Any:
+        kept_group, waiting = self._kept
+        if kept_group != group:
+            # To the member's own queue: that one is served, and what unlocks the chord is known to every worker.
+            options: dict[str, Any] = {"headers": {_COUNTED: True}, "root_id": root_id, "ignore_result": True}
+            if request.job is not None:
+                options["queue"] = request.job.queue
+            unlocking = self._app.tasks["celery.chord_unlock"]
+            arguments = (group, chord)
+            waiting = self._app.sender.prepare(unlocking.name, arguments, {"result": _MEMBERS}, options, unlocking)
+            self._kept = (group, waiting)
+        return waiting
+
+
+def unlock(
+    app: Any, task: Any, group_id: str, callback: Any, interval: float | None, max_retries: int | None, result: Any
+) -> None:
+    """Sends the body of a chord that is complete, or fails it if a member failed. A chord that nobody counted is
+    polled, as Celery does for stores that cannot count."""
+    from umbel.canvas import maybe_signature
+
+    body = maybe_signature(callback, app=app)
+    request = task.request
+    try:
+        if (request.headers or {}).get(_COUNTED):
+            found: list[tuple[str, str, Any]] | None = _counted(app, group_id)
+            if not found:
+                return  # The body went out before.
+        else:
+            found = _polled(app, result)
+            if found is None:
+                pause = app.conf.result_chord_retry_interval if interval is None else interval
+                raise task.retry(countdown=pause, max_retries=max_retries)
+        values = _joined(found, result)
+    except ChordError as error:
+        logger.error("Chord %s raised: %s", group_id, safe_repr(error))
+        request.follow_ups.extend(_fail_body(app, request, body, error))
+        return
+    try:
+        messages = _sent(body, values, request)
+    except Exception as error:
+        logger.exception("The body of chord %s cannot be sent", group_id)
+        messages = _fail_body(app, request, body, ChordError(f"Callback error: {error!r}"))
+    if messages and app.results.counts_chords:
+        messages[-1].message["chord"] = {"group": group_id}
+    request.follow_ups.extend(messages)
+
+
+def _counted(app: Any, group_id: str) -> list[tuple[str, str, Any]]:
+    return [app.results.format.read_part(part) for part in app.results.chord_parts(group_id)]
+
+
+def _polled(app: Any, result: Any) -> list[tuple[str, str, Any]] | None:
+    found = []
+    ids = _ids(result or ())
+    for task_id, meta in zip(ids, app.results.read_many(ids), strict=True):
+        if meta is None or meta["status"] not in ("SUCCESS", *PROPAGATE_STATES):
+            return None
+        found.append((task_id, meta["status"], meta["result"]))
+    return found
+
+
+def _ids(tuples: Any) -> list[str]:
+    ids: list[str] = []
+    for head, members in tuples:
+        if members is None:
+            ids.append(head if isinstance(head, str) else head[0])
+        else:
+            ids += _ids(members)
+    return ids
+
+
+def _joined(found: list[tuple[str, str, Any]], tuples: Any) -> list[Any]:
+    """The results in order. Raises ChordError for the first member that failed."""
+    for task_id, state, value in found:
+        if state in PROPAGATE_STATES:
+            raise ChordError(f"Dependency {task_id} raised {value!r}") from (
+                value if isinstance(value, Exception) else None
+            )
+    if isinstance(tuples, (list, tuple)) and any(members is not None for _, members in tuples):
+        # Members that are groups themselves have lists for results.
+        return _structured({task_id: value for task_id, _, value in found}, tuples)
+    return [value for _, _, value in found]
+
+
+def _structured(values: Mapping[str, Any], tuples: Any) -> list[Any]:
+    return [
+        values.get(head if isinstance(head, str) else head[0]) if members is None else _structured(values, members)
+        for head, members in tuples
+    ]
+
+
+def _sent(body: Any, values: list[Any], request: Context) -> list[Any]:
+    from umbel.canvas import Outbox
+
+    outbox = Outbox()
+    body.apply_async(
+        (values,), producer=outbox, add_to_parent=False, parent_id=request.parent_id, root_id=request.root_id
+    )
+    return list(outbox.messages)
+
+
+# --- failure
+
+
+def _fail_body(app: Any, request: Context, body: Any, error: BaseException) -> list[Any]:
+    """Stores the failure for the body and what comes after it, and calls the body's errbacks; returns messages."""
+    info = ExceptionInfo(error)
+    messages = fail_signature(app, request, body, error, None)
+    for failed_id, errbacks in _errbacks(body):
+        fake = Context(
+            id=failed_id, root_id=request.root_id, errbacks=errbacks, task=body.task, delivery_info={}, args=body.args,
+            kwargs=body.kwargs, called_directly=False,
+        )  # fmt: skip
+        messages += call_errbacks(app, fake, info)
+    return messages
+
+
+def _errbacks(signature: Mapping[str, Any]) -> list[tuple[str | None, list[Any]]]:
+    """Whose errbacks to call for a body that will never run: those of each member of a group, else its own."""
+    options = signature.get("options") or {}
+    own = options.get("link_error") or []
+    own = list(own) if isinstance(own, (list, tuple)) else [own]
+    kind, fields = signature.get("subtask_type"), signature.get("kwargs") or {}
+    if kind == "group":
+        return [(task_id, own or errbacks) for task in fields["tasks"] for task_id, errbacks in _errbacks(task)]
+    if not own and kind == "chord" and fields.get("body"):
+        return _errbacks(fields["body"])
+    if not own and kind == "chain" and fields.get("tasks"):
+        return _errbacks(fields["tasks"][-1])
+    return [(options.get("task_id"), own)]
+
+
+def fail_signature(
+    app: Any, request: Context, signature: Mapping[str, Any], error: BaseException, traceback: str | None
+) -> list[Any]:
+    """Stores the failure for all calls of a workflow that will never run; returns their parts of chords."""
+    parts = ChordParts(app, app.results.format)
+    messages: list[Any] = []
+    for leaf in leaves(signature):
+        task_id = (leaf.get("options") or {}).get("task_id")
+        if not task_id:
+            continue
+        try:
+            _store_failure(app, request, task_id, error, traceback)
+            messages += parts.of_signature(request, leaf, "FAILURE", error)
+        except Exception as problem:
+            logger.exception("The failure of %s cannot be stored: %s", task_id, safe_repr(problem))
+    return messages
+
+
+def _store_failure(app: Any, request: Context, task_id: str, error: BaseException, traceback: str | None) -> None:
+    if request.link is None:
+        app.results.store(task_id, "FAILURE", error, traceback)
+        return
+    format = app.results.format
+    record = format.write(task_id, "FAILURE", error, traceback)
+    request.link.started(request.job, record, format.expires_for("FAILURE"), "FAILURE", task_id)
