@@ -331,6 +331,10 @@ class Job:
     @property
     def id(self) -> str: ...
     @property
+    def number(self) -> int:
+        """Unlike the id, never the same for two jobs at a time."""
+
+    @property
     def task(self) -> str: ...
     @property
     def group(self) -> str | None:
@@ -396,6 +400,21 @@ class ChildLink:
     def next(self, timeout: float | None = None) -> Job | None:
         """Blocks for the next job; None at the timeout or once `stopped`."""
 
+    def fileno(self) -> int:
+        """For an event loop in place of `next`: readable while `take` or `interruptions` may have something, or
+        `is_ending` has turned true."""
+
+    def take(self, most: int) -> list[Job]:
+        """Up to `most` jobs that are here, which count as started. Never waits. The descriptor stays readable while
+        there are more, unless `most` is 0: then come again once there is room."""
+
+    def interruptions(self) -> list[tuple[int, Literal["soft", "hard", "revoked"]]]:
+        """Numbers of running jobs to be interrupted, each once for each reason: a time limit, or a revocation."""
+
+    @property
+    def is_ending(self) -> bool:
+        """True when no more jobs will come: this child retires, or `stopped`."""
+
     @property
     def stopped(self) -> bool:
         """True when the main process said stop, or is gone."""
@@ -411,7 +430,8 @@ class ChildLink:
         reason: str = "",
         kind: str = "rejected",
     ) -> None:
-        """Reports the outcome. `state`: SUCCESS, FAILURE, RETRY, REJECTED, IGNORED. `record` None stores nothing.
+        """Reports the outcome. `state`: SUCCESS, FAILURE, RETRY, REJECTED, IGNORED,
+        REVOKED. `record` None stores nothing.
         `reject` sends the message to the dead letters with `reason`, a sentence, and `kind`, one word for filters
         (`rejected`, `undecodable`, `unknown-task`, …). The engine applies `acks_on_failure`. Raises `NativeError` if
         all this is too large to be reported: finish the job again with less."""
@@ -424,6 +444,9 @@ class ChildLink:
 
     def retire(self) -> None:
         """Asks for no more jobs: those not started go back to the main process; `next` then returns None."""
+
+    def ask_for_relief(self) -> None:
+        """Asks for a replacement, and takes jobs until that is there and the main process says stop."""
 
     def soft_limit_job(self) -> str | None:
         """Called by the SIGUSR1 handler: the id of the running job whose soft limit passed, once; else None."""

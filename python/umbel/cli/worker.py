@@ -15,6 +15,14 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 
+class PoolName(click.Choice[str]):
+    """One of the names, or the path of a class."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Paths are looked at by whoever imports them."""
+        return value if "." in value or ":" in value else super().convert(value, param, ctx)
+
+
 def split_names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
     """Names with commas between them, as an option's callback."""
     return tuple(name.strip() for name in (value or "").split(",") if name.strip())
@@ -24,8 +32,16 @@ def split_names(_ctx: click.Context, _param: click.Parameter, value: str | None)
 @click.option("-n", "--hostname", metavar="NAME", help="Node name: w1, w1@%h (%h host, %n its first part, %d domain).")
 @click.option("-c", "--concurrency", type=AT_LEAST_ONE, metavar="N", help="Tasks run at once [usable CPUs].")
 @click.option(
-    "-P", "--pool", type=click.Choice(["prefork", "threads", "solo", "processes"]), help="How tasks run [prefork]."
+    "-P",
+    "--pool",
+    type=PoolName(["prefork", "asyncio", "gevent", "eventlet", "threads", "solo", "processes", "custom"]),
+    metavar="NAME",
+    help="How tasks run: prefork, asyncio, gevent, eventlet, threads, solo [prefork].",
 )
+@click.option(
+    "--processes", type=AT_LEAST_ONE, metavar="N", help="Processes of asyncio, gevent or eventlet, each with -c [1]."
+)
+@click.option("--autoscale", metavar="MAX,MIN", help="Processes at most and at least; between them as work waits.")
 @click.option("-Q", "--queues", metavar="NAMES", callback=split_names, help="Queues to consume [all of the app's].")
 @click.option("-X", "--exclude-queues", metavar="NAMES", callback=split_names, help="Queues not to consume.")
 @click.option(
@@ -73,6 +89,8 @@ def worker(
     hostname: str | None,
     concurrency: int | None,
     pool: str | None,
+    processes: int | None,
+    autoscale: str | None,
     queues: tuple[str, ...],
     exclude_queues: tuple[str, ...],
     loglevel: str,
@@ -100,6 +118,7 @@ def worker(
     umbel -A proj worker -Q celery,mail -P threads -c 50
     """
     from umbel.worker import Worker, WorkerOptions
+    from umbel.worker.autoscale import read_bounds
 
     if time_limit is not None and soft_time_limit is not None and soft_time_limit >= time_limit:
         raise click.UsageError("--soft-time-limit must be shorter than --time-limit, or it never comes")
@@ -109,6 +128,8 @@ def worker(
         exclude_queues=exclude_queues,
         concurrency=concurrency,
         pool=pool,
+        processes=processes,
+        autoscale=None if autoscale is None else read_bounds(autoscale),
         loglevel=_level(loglevel),
         logfile=logfile,
         pidfile=pidfile,

@@ -5,7 +5,13 @@ from __future__ import annotations
 import traceback
 from types import TracebackType
 
-__all__ = ["ExceptionInfo", "clear_frames"]
+from umbel.exceptions import TaskRevokedError
+
+__all__ = ["ExceptionInfo", "Revoked", "clear_frames"]
+
+
+class Revoked(TaskRevokedError):
+    """Raised in a task that was revoked while it ran, or in its place."""
 
 
 class ExceptionInfo:

@@ -14,16 +14,20 @@ __all__ = ["TaskRunner"]
 class TaskRunner:
     """Of one task. Hooks that the task does not define are None."""
 
-    __slots__ = ("after_return", "before_start", "call", "ignore_result", "on_failure", "on_retry", "on_success",
-                 "store_errors", "task", "track_started")  # fmt: skip
+    __slots__ = ("after_return", "before_start", "call", "coroutine", "ignore_result", "on_failure", "on_retry",
+                 "on_success", "store_errors", "task", "track_started")  # fmt: skip
 
     def __init__(self, task: Task[..., Any]) -> None:
         self.task = task
         self.track_started = bool(task.track_started)
         self.ignore_result = bool(task.ignore_result)
         self.store_errors = bool(task.store_errors_even_if_ignored)
-        #: Runs the body and returns what it returned.
-        self.call = _caller(task)
+        # A task class may wrap every run by its own __call__; ours would only make a second request.
+        body: Callable[..., Any] = task.run if type(task).__call__ is Task.__call__ else task
+        #: Makes the coroutine of an `async def` task; None for others.
+        self.coroutine = body if inspect.iscoroutinefunction(task.run) else None
+        #: Runs the body and returns what it returned; a coroutine on an event loop of its own.
+        self.call = body if self.coroutine is None else _on_own_loop(body)
         self.before_start = _hook(task, "before_start")
         self.on_success = _hook(task, "on_success")
         self.on_retry = _hook(task, "on_retry")
@@ -38,15 +42,11 @@ def _hook(task: Task[..., Any], name: str) -> Callable[..., Any] | None:
     return None
 
 
-def _caller(task: Task[..., Any]) -> Callable[..., Any]:
-    # A task class may wrap every run by its own __call__; ours would only make a second request.
-    body: Callable[..., Any] = task.run if type(task).__call__ is Task.__call__ else task
-    if not inspect.iscoroutinefunction(task.run):
-        return body
-
-    import asyncio  # Only where coroutine tasks are: it doubles the time `import umbel` takes.
+def _on_own_loop(body: Callable[..., Any]) -> Callable[..., Any]:
+    # Only where coroutine tasks are: asyncio doubles the time `import umbel` takes.
+    from umbel.execution.coroutines import run_alone
 
     def run_coroutine(*args: Any, **kwargs: Any) -> Any:
-        return asyncio.run(body(*args, **kwargs))
+        return run_alone(body(*args, **kwargs))
 
     return run_coroutine

@@ -26,13 +26,14 @@ from umbel.exceptions import (
     Retry,
     SerializerNotInstalled,
     SoftTimeLimitExceeded,
+    TaskRevokedError,
     WorkerShutdown,
     WorkerTerminate,
     safe_repr,
     safe_str,
 )
 from umbel.execution.chords import ChordParts, fail_signature
-from umbel.execution.failure import ExceptionInfo, clear_frames
+from umbel.execution.failure import ExceptionInfo, Revoked, clear_frames
 from umbel.execution.follow_ups import FollowUps, call_errbacks, malformed
 from umbel.execution.forks import end_fork, fork_count
 from umbel.execution.report import log_failure, log_ignored, log_rejected, log_retry, log_success, logger
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from umbel._interfaces import AppInterface, RecordWriter
     from umbel._native import ChildLink, Job
 
-__all__ = ["Tracer"]
+__all__ = ["Tracer", "ignores_result"]
 
 _JSON = "application/json"
 _INFO = 20
@@ -90,25 +91,40 @@ class Tracer:
 
         Raises what a task raises to end its process (KeyboardInterrupt, WorkerShutdown), after the report.
         """
+        accepted = self._accepted(job, link)
+        if accepted is None:
+            return
+        runner, request, args, kwargs = accepted
+        token = _current.push_request(request)
+        try:
+            self._execute(runner, request, args, kwargs)
+        except BaseException as error:
+            self._mend(runner, request, error)
+        finally:
+            _current.pop_request(token)
+
+    def _accepted(self, job: Job, link: ChildLink) -> tuple[TaskRunner, Context, Any, Any] | None:
+        """What to run; None if that cannot be, which has been reported."""
         if self._stores_here:
             link = cast("ChildLink", StoringLink(link, self._app.client))
         try:
-            runner, request, args, kwargs = self._read(job)
+            accepted = self._read(job)
         except _Unreadable as error:
             self._refuse(job, link, error)
-            return
+            return None
         except BaseException as error:
             # Code of the application ran: a task class, a decoder of a type of its own. Or the soft limit passed.
             self._refuse(job, link, _Unreadable("internal-error", safe_repr(error), error))
             if isinstance(error, _LEAVE):
                 link.flush()
                 raise
-            return
-        request.link = link
-        token = _current.push_request(request)
-        try:
-            self._execute(runner, request, args, kwargs)
-        except SoftTimeLimitExceeded as error:
+            return None
+        accepted[1].link = link
+        return accepted
+
+    def _mend(self, runner: TaskRunner, request: Context, error: BaseException) -> None:
+        """Sees to it that there is an outcome although `_execute` raised this, which is being handled."""
+        if isinstance(error, SoftTimeLimitExceeded):
             # The limit passed between the end of the body and the report.
             if request.reported:
                 raise
@@ -116,34 +132,28 @@ class Tracer:
                 self._fail(runner, request, error)
             except BaseException as another:
                 self._internal_error(runner, request, another)
-        except _LEAVE as error:
+        elif isinstance(error, _LEAVE):
             if not request.reported:
                 self._internal_error(runner, request, error)
-            link.flush()
+            request.link.flush()
             raise
-        except _native.ForkedError as error:
+        elif isinstance(error, _native.ForkedError):
             end_fork(request.task, request.id, error)
-        except BaseException as error:
+        else:
             # Also SystemExit and the like, which receivers of signals may raise: the job must not be left without an
             # outcome, and its thread goes on.
             self._internal_error(runner, request, error)
-        finally:
-            _current.pop_request(token)
+
+    def hard_limit(self, job: Job) -> float | None:
+        """Of a job, seconds: what its message asks for, or its task."""
+        task = self._tasks.get(job.task)
+        limits = job.headers.get("timelimit") or (None, None)
+        return limits[0] or (None if task is None else task.time_limit)
 
     # --- 1. read
 
     def _read(self, job: Job) -> tuple[TaskRunner, Context, Any, Any]:
-        name = job.task
-        runner = self._runners.get(name)
-        if runner is None:
-            task = self._tasks.get(name)
-            if task is None:
-                raise _Unreadable(
-                    _UNREGISTERED,
-                    f"no task {name!r} is registered here; is its module in `imports`, or autodiscovered?",
-                    NotRegistered(name),
-                )
-            runner = self._runners[name] = TaskRunner(task)
+        runner = self._runners.get(job.task) or self._new_runner(job.task)
         try:
             args, kwargs, embed = self._decode(job)
         except (ContentDisallowed, SerializerNotInstalled) as error:
@@ -155,6 +165,17 @@ class Tracer:
         if embed:
             self._take_embed(request, embed)
         return runner, request, args, kwargs
+
+    def _new_runner(self, name: str) -> TaskRunner:
+        task = self._tasks.get(name)
+        if task is None:
+            raise _Unreadable(
+                _UNREGISTERED,
+                f"no task {name!r} is registered here; is its module in `imports`, or autodiscovered?",
+                NotRegistered(name),
+            )
+        runner = self._runners[name] = TaskRunner(task)
+        return runner
 
     def _decode(self, job: Job) -> tuple[Any, Any, Any]:
         content_type = job.content_type
@@ -213,30 +234,16 @@ class Tracer:
 
     def _execute(self, runner: TaskRunner, request: Context, args: Any, kwargs: Any) -> None:
         request.started = started = time.monotonic()
-        task = runner.task
         value: Any = None
         state: str | None = None
         forks = fork_count()
         try:
             try:
-                if signals.task_prerun.receivers:
-                    signals.task_prerun.send(sender=task, task_id=request.id, task=task, args=args, kwargs=kwargs)
-                if runner.track_started:
-                    self._store_started(runner, request)
-                if runner.before_start is not None:
-                    runner.before_start(request.id, args, kwargs)
+                self._begin(runner, request, args, kwargs)
                 value = runner.call(*args, **kwargs)
             except BaseException as error:
-                if fork_count() != forks:
-                    end_fork(request.task, request.id, error)
-                if isinstance(error, MemoryError):
-                    # What the frames hold is what there is too much of; the report needs some.
-                    clear_frames(error)
                 value = error
-                state = self._raised(runner, request, error)
-                if isinstance(error, _LEAVE):
-                    request.link.flush()
-                    raise
+                state = self._body_raised(runner, request, error, forks)
             else:
                 if fork_count() != forks:
                     end_fork(request.task, request.id, None)
@@ -246,15 +253,45 @@ class Tracer:
                     "after_return", runner.after_return, request, state, value, request.id, args, kwargs, None
                 )
         finally:
-            if signals.task_postrun.receivers:
-                signals.task_postrun.send(
-                    sender=task, task_id=request.id, task=task, args=args, kwargs=kwargs, retval=value, state=state
-                )
-            if isinstance(value, BaseException) and value.__traceback__ is not None:
-                clear_frames(value)
+            self._over(runner, request, state, value)
+
+    def _begin(self, runner: TaskRunner, request: Context, args: Any, kwargs: Any) -> None:
+        """What comes before the body."""
+        if signals.task_prerun.receivers:
+            task = runner.task
+            signals.task_prerun.send(sender=task, task_id=request.id, task=task, args=args, kwargs=kwargs)
+        if runner.track_started:
+            self._store_started(runner, request)
+        if runner.before_start is not None:
+            runner.before_start(request.id, args, kwargs)
+
+    def _body_raised(self, runner: TaskRunner, request: Context, error: BaseException, forks: int) -> str:
+        """Reports what the body raised, which is being handled; `forks` were counted when it began."""
+        if fork_count() != forks:
+            end_fork(request.task, request.id, error)
+        if isinstance(error, MemoryError):
+            # What the frames hold is what there is too much of; the report needs some.
+            clear_frames(error)
+        state = self._raised(runner, request, error)
+        if isinstance(error, _LEAVE):
+            request.link.flush()
+            raise
+        return state
+
+    @staticmethod
+    def _over(runner: TaskRunner, request: Context, state: str | None, value: Any) -> None:
+        """What comes last, however it went."""
+        if signals.task_postrun.receivers:
+            task = runner.task
+            signals.task_postrun.send(
+                sender=task, task_id=request.id, task=task, args=request.args, kwargs=request.kwargs, retval=value,
+                state=state,
+            )  # fmt: skip
+        if isinstance(value, BaseException) and value.__traceback__ is not None:
+            clear_frames(value)
 
     def _store_started(self, runner: TaskRunner, request: Context) -> None:
-        if self._format is None or _ignores_result(runner, request):
+        if self._format is None or ignores_result(runner, request):
             return
         meta = {"pid": os.getpid(), "hostname": self._hostname}
         attempts = request.attempts_to_tell("STARTED", self._app.now())
@@ -268,6 +305,8 @@ class Tracer:
             return self._reject(runner, request, error)
         if isinstance(error, Ignore):
             return self._ignore(runner, request)
+        if isinstance(error, Revoked):
+            return self._revoked(runner, request, error)
         return self._fail(runner, request, error)
 
     # --- 3. report
@@ -282,7 +321,7 @@ class Tracer:
                 follow_ups.add_next(request, value)
                 publish = [*publish, *follow_ups.messages]
                 children += follow_ups.children
-            if self._format is not None and not _ignores_result(runner, request):
+            if self._format is not None and not ignores_result(runner, request):
                 attempts = None
                 if request.retries or request.job.failed_deliveries:
                     attempts = request.attempts("SUCCESS", None, self._app.now())
@@ -307,7 +346,7 @@ class Tracer:
         task = runner.task
         info = ExceptionInfo(error)
         record = expires = None
-        if self._format is not None and (not _ignores_result(runner, request) or runner.store_errors):
+        if self._format is not None and (not ignores_result(runner, request) or runner.store_errors):
             record = self._failure_record(request, info)
             expires = self._format.expires_for("FAILURE")
         publish = list(request._follow_ups or ())
@@ -361,7 +400,7 @@ class Tracer:
         task = runner.task
         info = ExceptionInfo(retry)
         record = expires = None
-        if self._format is not None and not _ignores_result(runner, request):
+        if self._format is not None and not ignores_result(runner, request):
             reason = retry.exc if retry.exc is not None else retry
             record = self._exception_record(request, "RETRY", reason, info.traceback, [])
             expires = self._format.expires
@@ -392,7 +431,7 @@ class Tracer:
         record = expires = None
         disposition = "requeue" if reject.requeue else "reject"
         reason = "" if reject.reason is None else safe_str(reject.reason)
-        if not reject.requeue and self._format is not None and not _ignores_result(runner, request):
+        if not reject.requeue and self._format is not None and not ignores_result(runner, request):
             record = self._failure_record(request, _NoTraceback(reject))
             expires = self._format.expires_for("FAILURE")
         state = "REJECTED" if reject.requeue else "FAILURE"
@@ -463,6 +502,20 @@ class Tracer:
                 logger.exception("The failure of task %s cannot be written", request.id)
         self._report(request, "FAILURE", "reject", record, expires, publish, safe_repr(error), kind="internal-error")
 
+    def _revoked(self, runner: TaskRunner, request: Context, error: Revoked) -> str:
+        record = expires = None
+        plain = TaskRevokedError(*error.args)
+        if self._format is not None and not ignores_result(runner, request):
+            record = self._exception_record(request, "REVOKED", plain, None, [])
+            expires = self._format.expires_for("REVOKED")
+        publish = self._failed_after(request, _NoTraceback(plain))
+        self._report(request, "REVOKED", "ack", record, expires, publish)
+        logger.info("Discarding revoked task: %s[%s], which ran", request.task, request.id)
+        if signals.task_revoked.receivers:
+            task, context = runner.task, request
+            signals.task_revoked.send(sender=task, request=context, terminated=True, signum=None, expired=False)
+        return "REVOKED"
+
     @staticmethod
     def _call_hook(name: str, hook: Any, request: Context, *args: Any) -> None:
         """The outcome is reported already, so an error in a hook is logged and changes nothing."""
@@ -478,7 +531,8 @@ def _cut(reason: str) -> str:
     return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
 
 
-def _ignores_result(runner: TaskRunner, request: Context) -> bool:
+def ignores_result(runner: TaskRunner, request: Context) -> bool:
+    """Whether nobody wants to know what the task returns."""
     wish = request.ignore_result
     return runner.ignore_result if wish is None else bool(wish)
 

@@ -10,9 +10,13 @@ import selectors
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from umbel.pools.app_finder import add_working_directory, find_app
 from umbel.pools.description import AppDescription, LoadRequest
+
+if TYPE_CHECKING:
+    from umbel.app import Umbel
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,40 @@ class LogOptions:
 
 @dataclass(frozen=True)
 class PoolOptions:
-    """How children run. Sizes are KiB; None sets no limit."""
+    """How children run. Sizes are KiB; None sets no limit.
+
+    `runner` is the module whose `run_jobs(app, link, options)` a child process calls; `slots` is how many tasks a child
+    runs at a time, `processes` how many children there are where that is no consequence of the concurrency.
+    """
 
     request: LoadRequest
+    runner: str = "umbel.pools.child_loop"
+    slots: int = 1
+    processes: int = 1
     max_tasks_per_child: int | None = None
     max_memory_per_child: int | None = None
     log: LogOptions = field(default_factory=LogOptions)
+
+
+@dataclass
+class AppSource:
+    """Where the app is found: by name (`-A`), or in this very process."""
+
+    path: str | None
+    app: Umbel | None
+    directory: str | None
+    request: LoadRequest
+
+    def imported(self) -> Umbel:
+        """The app, imported into this process.
+
+        Raises:
+            AppNotFoundError: It cannot be.
+        """
+        if self.app is None:
+            add_working_directory()
+            self.app = find_app(self.path or "")
+        return self.app
 
 
 class Supervisor(Protocol):
@@ -73,6 +105,13 @@ class Pool(ABC):
     name: str
     #: Whether children are processes (time limits, recycling and kills work).
     processes: bool
+    #: Whether a child runs many tasks at a time, so that `--processes` says how many children there are.
+    concurrent_children: bool = False
+    #: Tasks at once, where nobody says how many; None: as many as CPUs may be used.
+    default_concurrency: int | None = None
+
+    def __init__(self, source: AppSource) -> None:
+        self._source = source
 
     @abstractmethod
     def load(self) -> AppDescription:
@@ -112,3 +151,11 @@ class Pool(ABC):
     def describe(self) -> str:
         """For the banner."""
         return self.name
+
+
+class MainThreadPool(Pool):
+    """A pool that runs tasks in the thread that called `Worker.run`; the supervisor's loop gets a thread of its own."""
+
+    @abstractmethod
+    def run_tasks(self) -> None:
+        """Runs tasks in the calling thread until the pool is closed, which another thread does."""

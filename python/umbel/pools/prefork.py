@@ -16,17 +16,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, replace
+from typing import Any
 
 from umbel.pools.app_finder import AppNotFoundError
-from umbel.pools.base import Pool, PoolOptions, Supervisor
+from umbel.pools.base import AppSource, Pool, PoolOptions, Supervisor
 from umbel.pools.channel import Channel, ChannelClosed
-from umbel.pools.description import AppDescription, LoadRequest
+from umbel.pools.description import AppDescription
 from umbel.pools.lifeline import adopt_orphans, open_lifeline
-
-if TYPE_CHECKING:
-    from umbel.app import Umbel
 
 logger = logging.getLogger("umbel.worker")
 
@@ -36,24 +33,16 @@ _LONGEST_PAUSE = 30.0
 _GOODBYE = 5.0
 
 
-@dataclass(frozen=True)
-class AppSource:
-    """Where a zygote finds the app: by name, or in this very process."""
-
-    path: str | None
-    app: Umbel | None
-    directory: str | None
-    request: LoadRequest
-
-
 class PreforkPool(Pool):
     """Children are processes."""
 
     name = "prefork"
     processes = True
+    #: See `PoolOptions.runner`.
+    runner = "umbel.pools.child_loop"
 
     def __init__(self, source: AppSource) -> None:
-        self._source = source
+        super().__init__(source)
         self._supervisor: Supervisor | None = None
         self._options = PoolOptions(source.request)
         self._size = 1
@@ -95,9 +84,9 @@ class PreforkPool(Pool):
 
     def attach(self, supervisor: Supervisor, options: PoolOptions, concurrency: int) -> None:
         self._supervisor = supervisor
-        self._options = options
+        self._options = replace(options, runner=self.runner)
         self._size = concurrency
-        self._channel.send({"command": "options", "options": asdict(options)})
+        self._channel.send({"command": "options", "options": asdict(self._options)})
         supervisor.selector.register(self._channel, selectors.EVENT_READ, self._receive)
 
     @property
@@ -110,7 +99,7 @@ class PreforkPool(Pool):
                 self._channel.send({"command": "signal", "name": name})
 
     def describe(self) -> str:
-        return "prefork (spawn)" if self._spawning else "prefork"
+        return f"{self.name} (spawn)" if self._spawning else self.name
 
     def close(self) -> None:
         if self._closing:
@@ -157,7 +146,7 @@ class PreforkPool(Pool):
     def _give_up(self, number: int) -> None:
         """Announces a child whose other end nobody has: the engine sees that it has hung up."""
         assert self._supervisor is not None
-        self._supervisor.add_child(number, self._starting.pop(number).detach(), None, 1)
+        self._supervisor.add_child(number, self._starting.pop(number).detach(), None, self._options.slots)
 
     def reap(self) -> None:
         for pid, number in list(self._own.items()):
@@ -175,18 +164,18 @@ class PreforkPool(Pool):
     def _announce(self, number: int, pid: int) -> None:
         ours = self._starting.pop(number, None)
         if ours is not None and self._supervisor is not None:
-            self._supervisor.add_child(number, ours.detach(), pid, 1)
+            self._supervisor.add_child(number, ours.detach(), pid, self._options.slots)
 
     def _exited(self, number: int, pid: int, status: int) -> None:
         if self._supervisor is not None:
             self._supervisor.child_exited(number, pid, status)
 
     def _spawn_interpreter(self, number: int, theirs: socket.socket) -> None:
-        from umbel.pools.spawned import spawn_arguments
+        from umbel.pools.spawned import spawn_setup
 
-        command = spawn_arguments(self._source.path or "", number, theirs.fileno(), self._lifeline_read, self._options)
+        setup = spawn_setup(self._source.path or "", number, theirs.fileno(), self._lifeline_read, self._options)
         process = subprocess.Popen(
-            [*interpreter(), *command],
+            [*interpreter(), *self._program("umbel.pools.spawned", setup)],
             pass_fds=(theirs.fileno(), self._lifeline_read),
             cwd=self._source.directory,
         )
@@ -194,6 +183,10 @@ class PreforkPool(Pool):
         # Reaped by pid; the object must not do it when it is collected.
         process.returncode = 0
         self._announce(number, process.pid)
+
+    def _program(self, module: str, *arguments: str) -> list[str]:
+        """Arguments of an interpreter that runs `main` of a module."""
+        return ["-m", module, *arguments]
 
     # --- the zygote ----------------------------------------------------------------------------------------------
 
@@ -203,7 +196,7 @@ class PreforkPool(Pool):
             if self._source.path is None:
                 self._zygote_pid = self._fork_zygote(ours, theirs)
             else:
-                command = ["-m", "umbel.pools.zygote", str(theirs.fileno()), str(self._lifeline_read)]
+                command = self._program("umbel.pools.zygote", str(theirs.fileno()), str(self._lifeline_read))
                 process = subprocess.Popen([*interpreter(), *command], pass_fds=(theirs.fileno(), self._lifeline_read))
                 self._zygote_pid = process.pid
                 process.returncode = 0

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 
 from umbel import logs, signals
 from umbel._native import ChildLink
-from umbel.execution.tracer import Tracer
 from umbel.pools.base import LogOptions, PoolOptions
-from umbel.pools.child import LEAVE, JobLoop
+from umbel.pools.child import LEAVE
 from umbel.pools.lifeline import tie_to
-from umbel.pools.surroundings import Surroundings, own_streams
+from umbel.pools.surroundings import own_streams
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
@@ -40,17 +39,9 @@ def run_child(app: Umbel, number: int, link_fd: int, lifeline_fd: int, options: 
     _reseed()
     own_streams()
     signals.worker_process_init.send(sender=app)
-    link = ChildLink(link_fd)
-    loop = JobLoop(
-        Tracer(app, options.request.hostname),
-        link,
-        max_tasks=options.max_tasks_per_child,
-        max_memory=options.max_memory_per_child,
-    )
-    signal.signal(signal.SIGUSR1, loop.on_soft_limit)
-    loop.after_task = Surroundings().restore
+    link = ChildLink(link_fd, options.slots)
     with contextlib.suppress(*LEAVE):
-        loop.run()
+        importlib.import_module(options.runner).run_jobs(app, link, options)
     signals.worker_process_shutdown.send(sender=app, pid=os.getpid(), exitcode=0)
     return 0
 

@@ -7,25 +7,23 @@ from __future__ import annotations
 
 import logging
 import queue
-from typing import TYPE_CHECKING
 
 from umbel.execution.tracer import Tracer
-from umbel.pools.description import LoadRequest
+from umbel.pools.base import AppSource, MainThreadPool
 from umbel.pools.threads import InProcessPool, SharedLink
-
-if TYPE_CHECKING:
-    from umbel.app import Umbel
 
 logger = logging.getLogger("umbel.worker")
 
 
-class SoloPool(InProcessPool):
+class SoloPool(InProcessPool, MainThreadPool):
     """`-P solo`."""
 
     name = "solo"
 
-    def __init__(self, app: Umbel, request: LoadRequest) -> None:
-        super().__init__(app, request)
+    default_concurrency = 1
+
+    def __init__(self, source: AppSource) -> None:
+        super().__init__(source)
         self._links: queue.SimpleQueue[SharedLink | None] = queue.SimpleQueue()
 
     def spawn(self) -> None:

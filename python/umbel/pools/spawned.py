@@ -16,10 +16,10 @@ from umbel.pools.description import LoadRequest
 from umbel.pools.lifeline import die_with_parent
 
 
-def spawn_arguments(app: str, number: int, link_fd: int, lifeline_fd: int, options: PoolOptions) -> list[str]:
-    """The command line of such a child, after the interpreter."""
+def spawn_setup(app: str, number: int, link_fd: int, lifeline_fd: int, options: PoolOptions) -> str:
+    """The argument of such a child."""
     setup = {"app": app, "number": number, "link": link_fd, "lifeline": lifeline_fd, "options": asdict(options)}
-    return ["-m", "umbel.pools.spawned", json.dumps(setup)]
+    return json.dumps(setup)
 
 
 def options_from(values: dict[str, Any]) -> PoolOptions:

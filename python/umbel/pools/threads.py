@@ -7,19 +7,15 @@ import logging
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
 
 from umbel import signals
 from umbel._native import ChildLink
 from umbel.exceptions import WorkerTerminate
 from umbel.execution.tracer import Tracer
-from umbel.pools.base import Pool, PoolOptions, Supervisor
+from umbel.pools.base import AppSource, Pool, PoolOptions, Supervisor
 from umbel.pools.child import LEAVE, JobLoop
-from umbel.pools.description import AppDescription, LoadRequest
+from umbel.pools.description import AppDescription
 from umbel.pools.loading import load_app
-
-if TYPE_CHECKING:
-    from umbel.app import Umbel
 
 logger = logging.getLogger("umbel.worker")
 
@@ -55,10 +51,11 @@ class InProcessPool(Pool):
 
     processes = False
 
-    def __init__(self, app: Umbel, request: LoadRequest) -> None:
-        self._app = app
-        self._request = request
-        self._hostname = request.hostname
+    def __init__(self, source: AppSource) -> None:
+        super().__init__(source)
+        self._app = source.imported()
+        self._request = source.request
+        self._hostname = source.request.hostname
         self._numbers = 0
         self._supervisor: Supervisor | None = None
         self._slots = 1
@@ -108,8 +105,8 @@ class ThreadsPool(InProcessPool):
 
     name = "threads"
 
-    def __init__(self, app: Umbel, request: LoadRequest) -> None:
-        super().__init__(app, request)
+    def __init__(self, source: AppSource) -> None:
+        super().__init__(source)
         self._threads: list[threading.Thread] = []
 
     def spawn(self) -> None:

@@ -17,13 +17,17 @@ from umbel.worker.paths import expand_path, node_name
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """Times are seconds, memory is KiB. `concurrency` is how many tasks run at once."""
+    """Times are seconds, memory is KiB. `concurrency` is how many tasks run at once; in pools whose processes run many
+    each, that is for one of `processes`. `autoscale` is the most and the least number of processes.
+    """
 
     hostname: str | None = None
     queues: Sequence[str] | None = None
     exclude_queues: Sequence[str] = ()
     concurrency: int | None = None
     pool: str | None = None
+    processes: int | None = None
+    autoscale: tuple[int, int] | None = None
     loglevel: int = logging.WARNING
     logfile: str | None = None
     pidfile: str | None = None
@@ -53,13 +57,13 @@ class WorkerOptions:
         settings = {name: value for name, value in limits.items() if value is not None}
         return LoadRequest(self.node, tuple(self.queues or ()), tuple(self.exclude_queues), settings)
 
-    def slots(self, settings: Mapping[str, Any], pool: str) -> int:
-        """How many tasks run at once."""
+    def slots(self, settings: Mapping[str, Any], pool: str, default: int | None = None) -> int:
+        """How many tasks run at once, in each process where a process runs many; `default` None: as CPUs there are."""
         if pool == "solo":
             return 1
         wanted = self.concurrency if self.concurrency is not None else settings["worker_concurrency"]
         if wanted in (None, 0, "auto"):
-            return usable_cpus()
+            return default or usable_cpus()
         try:
             count = int(wanted)
         except (TypeError, ValueError):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from umbel.pools.base import Pool
 from umbel.pools.description import AppDescription
 from umbel.pools.prefork import describe_status
+from umbel.worker.autoscale import Autoscaler, Load
 from umbel.worker.notices import log_notice
 from umbel.worker.signal_inbox import SignalInbox
 from umbel.worker.start_deaths import StartDeaths
@@ -29,6 +30,8 @@ logger = logging.getLogger("umbel.worker")
 StopKind = Literal["warm", "cold"]
 #: How long after its own deadline a stopping engine is waited for (seconds).
 STOP_GRACE = 30.0
+#: How often the autoscaler is asked (seconds).
+SCALE_EVERY = 1.0
 #: A signal that comes twice this fast was sent once, to the process and to its group (seconds).
 ONE_SIGNAL = 0.1
 
@@ -56,6 +59,7 @@ class Supervisor:
         shutdown_timeout: Of a warm stop, seconds; None waits for ever.
         retries: When to give up on a broker that cannot be reached.
         on_ready: Called once, when the broker has been reached.
+        autoscaler: Decides how many processes the pool has; None: they are as many as it has at first.
         on_request: Called with headers, content type, content encoding and body of remote control requests; None: the
             engine hears none.
     """
@@ -68,6 +72,7 @@ class Supervisor:
         shutdown_timeout: float | None,
         retries: RetryLimits = RetryLimits(),
         on_ready: Callable[[], None] = lambda: None,
+        autoscaler: Autoscaler | None = None,
         on_request: Callable[[str, str, str, bytes], None] | None = None,
     ) -> None:
         self.selector: selectors.BaseSelector = selectors.DefaultSelector()
@@ -78,6 +83,8 @@ class Supervisor:
         self._shutdown_timeout = shutdown_timeout
         self._retries = retries
         self._on_ready = on_ready
+        self._autoscaler = autoscaler
+        self._size = 0
         self._deaths = StartDeaths()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -204,6 +211,9 @@ class Supervisor:
             self._ready = True
             self._pool.send_signal("worker_ready")
             self._on_ready()
+            if self._autoscaler is not None:
+                self._size = self._pool.size
+                self.call_later(SCALE_EVERY, self._scale)
 
     def _on_disconnected(self, url: str, error: str, retry_in: float) -> None:
         self._attempts += 1
@@ -214,6 +224,20 @@ class Supervisor:
             self.stop("cold")
             return
         log_notice(("disconnected", url, error, retry_in))
+
+    def _scale(self) -> None:
+        """Asks the autoscaler, and comes again."""
+        if self._autoscaler is None or self.stopping:
+            return
+        stats = self._engine.stats()
+        waiting = stats["waiting"] + stats["queued"]
+        load = Load(stats["children"], stats["slots"], stats["running"], waiting, stats["more"])
+        former, self._size = self._size, self._autoscaler.size(self._size, load, time.monotonic())
+        if self._size != former:
+            way = "up" if self._size > former else "down"
+            logger.info("Scaling %s %d processes.", way, abs(self._size - former))
+            self._engine.set_pool_size(self._size)
+        self.call_later(SCALE_EVERY, self._scale)
 
     def _on_stopped(self) -> None:
         self._stopped = True

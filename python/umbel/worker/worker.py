@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,9 +17,11 @@ from umbel._native import Client, NativeError
 from umbel._native import Worker as Engine
 from umbel.config import Settings
 from umbel.exceptions import ImproperlyConfigured
-from umbel.pools.app_finder import AppNotFoundError, add_working_directory, find_app
-from umbel.pools.base import LogOptions, Pool, PoolOptions
+from umbel.pools.app_finder import AppNotFoundError, add_working_directory
+from umbel.pools.base import AppSource, LogOptions, MainThreadPool, Pool, PoolOptions
+from umbel.pools.catalogue import pool_class
 from umbel.pools.description import AppDescription
+from umbel.worker.autoscale import Autoscaler, make_autoscaler
 from umbel.worker.banner import banner_lines, describe_url, show_banner
 from umbel.worker.control import Mailbox, WorkerState
 from umbel.worker.options import WorkerOptions, engine_options
@@ -29,13 +32,9 @@ from umbel.worker.supervisor import RetryLimits, Supervisor
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
-    from umbel.pools.solo import SoloPool
 
 logger = logging.getLogger("umbel.worker")
 
-POOLS = ("prefork", "threads", "solo")
-# Celery's names for pools that do the same here.
-_POOL_ALIASES = {"processes": "prefork"}
 _STOP_SIGNALS = {"warm": 15, "cold": 3}
 #: How long `stop` may wait for a supervisor in another thread (seconds).
 _JOIN = 60.0
@@ -118,7 +117,13 @@ class Worker:
     def _work(self, pool: Pool, description: AppDescription, signals: bool) -> int:
         settings = description.settings
         log = self._set_up_logging(settings, signals)
-        concurrency = self.options.slots(settings, pool.name)
+        autoscaler = self._make_autoscaler(settings, pool)
+        pool_options = self._pool_options(settings, log, pool)
+        concurrency = self.options.slots(settings, pool.name, pool.default_concurrency)
+        if autoscaler is not None and pool.concurrent_children:
+            pool_options = replace(pool_options, processes=autoscaler.min_concurrency)
+        elif autoscaler is not None:
+            concurrency = autoscaler.min_concurrency
         if signals:
             refuse_root_with_pickle(description.accept)
         self._prepare_broker(description)
@@ -127,8 +132,6 @@ class Worker:
             settings["result_backend"],
             engine_options(self.options, settings, description.accept, description.queue_names),
         )
-        if not self.options.quiet:
-            self._show(description, pool, concurrency)
         if signals and not pool.processes and settings["worker_redirect_stdouts"]:
             logs.redirect_stdouts(settings["worker_redirect_stdouts_level"])
         supervisor = Supervisor(
@@ -138,9 +141,12 @@ class Worker:
             settings["worker_shutdown_timeout"],
             RetryLimits.from_settings(settings),
             lambda: self._on_ready(description),
+            autoscaler,
             self._mailbox(engine, description).receive if settings["worker_enable_remote_control"] else None,
         )
-        pool.attach(supervisor, self._pool_options(settings, log), concurrency)
+        pool.attach(supervisor, pool_options, concurrency)
+        if not self.options.quiet:
+            self._show(description, pool, concurrency)
         if signals:
             self._inbox.install()
         self._start(engine, description, pool)
@@ -156,7 +162,7 @@ class Worker:
         """The pool with its app imported."""
         wanted = self.options.pool or (str(self._app.conf.worker_pool) if self._app is not None else None)
         while True:
-            pool = self._make_pool(_pool_name(wanted))
+            pool = self._make_pool(wanted)
             try:
                 description = pool.load()
             except BaseException:
@@ -164,30 +170,16 @@ class Worker:
                 raise
             # The app's own setting may ask for another pool, which could not be known before it was imported.
             wanted = self.options.pool or description.settings["worker_pool"]
-            if _pool_name(wanted) == pool.name:
+            if pool_class(wanted) is type(pool):
                 return pool, description
             pool.close()
 
-    def _make_pool(self, name: str) -> Pool:
-        request = self.options.load_request
-        if name == "prefork":
-            from umbel.pools.prefork import AppSource, PreforkPool
-
-            # Without a path the app exists only here: the fork server is a fork of this program.
-            return PreforkPool(AppSource(self._app_path, self._app, self._directory, request))
-        if name == "threads":
-            from umbel.pools.threads import ThreadsPool
-
-            return ThreadsPool(self._find_app(), request)
-        from umbel.pools.solo import SoloPool
-
-        return SoloPool(self._find_app(), request)
-
-    def _find_app(self) -> Umbel:
+    def _make_pool(self, wanted: str | None) -> Pool:
         if self._app is None:
+            # A pool of the user's own may be there.
             add_working_directory()
-            self._app = find_app(self._app_path or "")
-        return self._app
+        # Without a path the app exists only here: a fork server is a fork of this program.
+        return pool_class(wanted)(AppSource(self._app_path, self._app, self._directory, self.options.load_request))
 
     def _set_up_logging(self, settings: dict[str, Any], own_process: bool) -> LogOptions:
         options = self.options
@@ -197,14 +189,26 @@ class Worker:
             logs.setup(Settings(**kept), options.loglevel, logfile, options.color)
         return LogOptions(options.loglevel, logfile, options.color)
 
-    def _pool_options(self, settings: dict[str, Any], log: LogOptions) -> PoolOptions:
+    def _pool_options(self, settings: dict[str, Any], log: LogOptions, pool: Pool) -> PoolOptions:
         options = self.options
+        if options.processes is not None and not pool.concurrent_children:
+            raise ImproperlyConfigured(
+                f"The {pool.name} pool takes no number of processes; -c says how many tasks run at once"
+            )
         return PoolOptions(
             request=self.options.load_request,
             max_tasks_per_child=options.max_tasks_per_child or settings["worker_max_tasks_per_child"],
             max_memory_per_child=options.max_memory_per_child or settings["worker_max_memory_per_child"],
+            processes=options.processes or settings["worker_processes"] or 1,
             log=log,
         )
+
+    def _make_autoscaler(self, settings: dict[str, Any], pool: Pool) -> Autoscaler | None:
+        if self.options.autoscale is None:
+            return None
+        if not pool.processes:
+            raise ImproperlyConfigured(f"The {pool.name} pool has no processes that --autoscale could start or end")
+        return make_autoscaler(settings["worker_autoscaler"], *self.options.autoscale)
 
     def _prepare_broker(self, description: AppDescription) -> None:
         """Purges, if that was asked for."""
@@ -237,9 +241,9 @@ class Worker:
         engine.start()
 
     def _supervise(self, supervisor: Supervisor, pool: Pool, signals: bool) -> int:
-        if pool.name != "solo":
-            return supervisor.run()
-        return _run_beside(supervisor, pool, signals)  # type: ignore[arg-type]
+        if isinstance(pool, MainThreadPool):
+            return _run_beside(supervisor, pool, signals)
+        return supervisor.run()
 
     def _on_ready(self, description: AppDescription) -> None:
         client = _client(description)
@@ -258,14 +262,7 @@ class Worker:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def _pool_name(wanted: str | None) -> str:
-    name = _POOL_ALIASES.get(wanted or "", wanted or "prefork")
-    if name not in POOLS:
-        raise ImproperlyConfigured(f"There is no pool {name!r}; use one of {', '.join(POOLS)}")
-    return name
-
-
-def _run_beside(supervisor: Supervisor, pool: SoloPool, own_process: bool) -> int:
+def _run_beside(supervisor: Supervisor, pool: MainThreadPool, own_process: bool) -> int:
     """The supervisor in a thread of its own, tasks in this one."""
     outcome: list[int] = []
     over = threading.Event()
@@ -337,4 +334,4 @@ def _client(description: AppDescription) -> Client:
     return Client(settings["broker_write_url"], None, options)
 
 
-__all__ = ["POOLS", "AppNotFoundError", "Worker"]
+__all__ = ["AppNotFoundError", "Worker"]

@@ -76,6 +76,12 @@ impl Job {
         &self.facts().id
     }
 
+    /// Unlike the id, never the same for two jobs at a time.
+    #[getter]
+    fn number(&self) -> u64 {
+        self.inner.id.0
+    }
+
     #[getter]
     fn task(&self) -> &str {
         &self.facts().task

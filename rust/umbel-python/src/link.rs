@@ -1,5 +1,6 @@
 //! `ChildLink`: a child's end of the socket to the main process.
 
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
@@ -7,7 +8,7 @@ use pyo3::prelude::*;
 
 use umbel_broker::{DeadReason, Outgoing};
 use umbel_protocol::ResultWrite;
-use umbel_worker::engine::{Outcome, Verdict};
+use umbel_worker::engine::{Cancel, Outcome, Verdict};
 use umbel_worker::link::{self, LinkError};
 
 use crate::descriptor;
@@ -67,6 +68,35 @@ impl ChildLink {
         })
     }
 
+    /// For an event loop in place of `next`: readable while `take` or `interruptions` may have something, or
+    /// `is_ending` has turned true.
+    fn fileno(&self) -> PyResult<i32> {
+        Ok(self.link.get()?.bell().map_err(link_error)?.as_raw_fd())
+    }
+
+    /// Up to `most` jobs that are here, which count as started. Never waits.
+    fn take(&self, most: usize) -> PyResult<Vec<Job>> {
+        Ok(self.link.get()?.take(most).into_iter().map(Job::new).collect())
+    }
+
+    /// Numbers of running jobs to be interrupted, with why: "soft" (limit), "hard" (limit) or "revoked".
+    fn interruptions(&self) -> PyResult<Vec<(u64, &'static str)>> {
+        let found = self.link.get()?.interruptions().into_iter();
+        Ok(found
+            .map(|(job, why)| match why {
+                None => (job.0, "soft"),
+                Some(Cancel::TimeLimit) => (job.0, "hard"),
+                Some(Cancel::Revoked) => (job.0, "revoked"),
+            })
+            .collect())
+    }
+
+    /// True when no more jobs will come: this child retires, or `stopped`.
+    #[getter]
+    fn is_ending(&self) -> PyResult<bool> {
+        Ok(self.link.get()?.is_ending())
+    }
+
     /// True when the main process said stop, or is gone.
     #[getter]
     fn stopped(&self) -> PyResult<bool> {
@@ -93,8 +123,10 @@ impl ChildLink {
         let publish: Vec<Outgoing> = publish.map(message::outgoing).transpose()?.unwrap_or_default();
         let result = record.map(|record| result_write(job, state, record, expires)).transpose()?;
         let outcome = Outcome { job: job.inner.id, verdict, result, publish };
-        if link.report(&outcome).map_err(link_error)? {
-            py.detach(|| link.write());
+        match link.report(&outcome).map_err(link_error)? {
+            true if link.has_bell() => link.write_soon(),
+            true => py.detach(|| link.write()),
+            false => {}
         }
         Ok(())
     }
@@ -120,6 +152,12 @@ impl ChildLink {
     fn retire(&self, py: Python<'_>) -> PyResult<()> {
         let link = self.link.get()?;
         py.detach(|| link.retire());
+        Ok(())
+    }
+
+    /// Asks for a replacement, and takes jobs until that is there.
+    fn ask_for_relief(&self) -> PyResult<()> {
+        self.link.get()?.ask_for_relief();
         Ok(())
     }
 
@@ -151,10 +189,10 @@ fn verdict(state: &str, disposition: &str, reason: DeadReason) -> PyResult<Verdi
         ("ack", "SUCCESS") => Ok(Verdict::Success),
         ("ack", "FAILURE") => Ok(Verdict::Failure),
         ("ack", "RETRY") => Ok(Verdict::Retry),
-        ("ack", "IGNORED" | "REJECTED") => Ok(Verdict::Ignored),
+        ("ack", "IGNORED" | "REJECTED" | "REVOKED") => Ok(Verdict::Ignored),
         _ => Err(PyValueError::new_err(format!(
-            "an outcome of state {state:?} and disposition {disposition:?}: expected SUCCESS, FAILURE, RETRY, REJECTED \
-             or IGNORED, and ack, requeue or reject"
+            "an outcome of state {state:?} and disposition {disposition:?}: expected SUCCESS, FAILURE, RETRY, REJECTED, \
+             REVOKED or IGNORED, and ack, requeue or reject"
         ))),
     }
 }

@@ -218,6 +218,7 @@ fn stats_dict<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, PyDict
     ] {
         dict.set_item(name, value)?;
     }
+    dict.set_item("more", engine.more)?;
     let totals = &engine.totals;
     for (name, value) in [
         ("received", totals.received),

@@ -12,7 +12,7 @@ use umbel_broker::{DeadReason, Outgoing};
 use umbel_protocol::{
     ChordPart, ChordStep, Destination, Message, Properties, Protocol, ResultWrite, TaskFacts, Timestamp,
 };
-use umbel_worker::engine::{Job, JobId, Outcome, Verdict};
+use umbel_worker::engine::{Cancel, Job, JobId, Outcome, Verdict};
 use umbel_worker::link::incoming::Incoming;
 use umbel_worker::link::{PROTOCOL_VERSION, ToChild, ToMain};
 
@@ -95,6 +95,9 @@ fn to_child() -> impl Strategy<Value = ToChild> {
         vec(job(), 1..4).prop_map(ToChild::Jobs),
         ids().prop_map(ToChild::Recall),
         any::<u64>().prop_map(|id| ToChild::SoftLimit(JobId(id))),
+        any::<(u64, bool)>().prop_map(|(id, limit)| {
+            ToChild::Cancel(JobId(id), if limit { Cancel::TimeLimit } else { Cancel::Revoked })
+        }),
         Just(ToChild::Stop),
     ]
 }
@@ -154,6 +157,7 @@ fn to_main() -> impl Strategy<Value = ToMain> {
         vec(outcome(), 0..3).prop_map(ToMain::Finished),
         ids().prop_map(ToMain::Returned),
         Just(ToMain::Retiring),
+        Just(ToMain::WantsRelief),
     ]
 }
 

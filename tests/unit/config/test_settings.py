@@ -17,6 +17,7 @@ OURS = {
     "revoke_expires",
     "task_max_deliveries",
     "worker_lease",
+    "worker_processes",
     "worker_max_message_bytes",
     "worker_shutdown_timeout",
 }

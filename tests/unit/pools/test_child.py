@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from umbel.exceptions import SoftTimeLimitExceeded
-from umbel.pools.child import JobLoop
+from umbel.pools.child import JobLoop, Retirement
 
 if TYPE_CHECKING:
     from umbel._native import ChildLink
@@ -24,6 +25,7 @@ class Link:
     def __init__(self, count: int) -> None:
         self.jobs = [Job(f"job-{number}") for number in range(count)]
         self.retired = False
+        self.wants_relief = 0
         self.flushed = False
         self.limited: str | None = None
 
@@ -32,6 +34,9 @@ class Link:
 
     def retire(self) -> None:
         self.retired = True
+
+    def ask_for_relief(self) -> None:
+        self.wants_relief += 1
 
     def flush(self) -> None:
         self.flushed = True
@@ -52,8 +57,9 @@ class Recorder:
             self.during(job, link)
 
 
-def loop_over(link: Link, tracer: Recorder, **options: Any) -> JobLoop:
-    return JobLoop(tracer, cast("ChildLink", link), **options)
+def loop_over(link: Link, tracer: Recorder, **limits: Any) -> JobLoop:
+    retirement = Retirement(cast("ChildLink", link), **limits) if limits else None
+    return JobLoop(tracer, cast("ChildLink", link), retirement)
 
 
 def test_runs_all_jobs_and_flushes() -> None:
@@ -66,20 +72,36 @@ def test_runs_all_jobs_and_flushes() -> None:
     assert not link.retired
 
 
-def test_retires_after_its_number_of_tasks() -> None:
-    link, tracer = Link(5), Recorder()
+def test_asks_for_its_replacement_as_its_last_task_begins() -> None:
+    retired_during: list[bool] = []
+    link, tracer = Link(5), Recorder(lambda _job, link: retired_during.append(link.retired))
     loop_over(link, tracer, max_tasks=2).run()
     assert tracer.ran == ["job-0", "job-1"]
+    assert retired_during == [False, True]
     assert link.retired
     assert link.flushed
 
 
-def test_retires_when_it_holds_too_much_memory_after_a_task() -> None:
-    sizes = iter([100, 300, 200])
-    link, tracer = Link(5), Recorder()
+def test_works_on_until_it_is_relieved_when_it_holds_too_much_memory_after_a_task() -> None:
+    sizes = iter([100, 300, 400])
+    wanted: list[int] = []
+    link, tracer = Link(4), Recorder(lambda _job, link: wanted.append(link.wants_relief))
     loop_over(link, tracer, max_memory=250, memory=lambda: next(sizes)).run()
-    assert tracer.ran == ["job-0", "job-1"]
-    assert link.retired
+    assert wanted == [0, 0, 1, 1]
+    assert link.wants_relief == 1
+    assert not link.retired
+
+
+def test_what_a_task_sets_in_context_variables_is_gone_with_it() -> None:
+    seen: list[str] = []
+
+    def task(job: Any, _link: Any) -> None:
+        seen.append(variable.get())
+        variable.set(job.id)
+
+    variable: ContextVar[str] = ContextVar("variable", default="unset")
+    loop_over(Link(2), Recorder(task)).run()
+    assert seen == ["unset", "unset"]
 
 
 def test_a_soft_limit_interrupts_the_job_it_is_for() -> None:

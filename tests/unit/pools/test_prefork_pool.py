@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from umbel.pools.app_finder import AppNotFoundError
-from umbel.pools.base import PoolOptions
+from umbel.pools.base import AppSource, PoolOptions
 from umbel.pools.description import AppDescription, LoadRequest
-from umbel.pools.prefork import AppSource, PreforkPool
+from umbel.pools.prefork import PreforkPool
 
 APP = "from umbel import Umbel\napp = Umbel('pooled', set_as_current=False)\n@app.task(name='t')\ndef t(): pass\n"
 

@@ -11,7 +11,7 @@ import pytest
 from umbel import Umbel
 from umbel.exceptions import WorkerShutdown, WorkerTerminate
 from umbel.execution.tracer import Tracer
-from umbel.pools.base import PoolOptions
+from umbel.pools.base import AppSource, PoolOptions
 from umbel.pools.base import Supervisor as SupervisorProtocol
 from umbel.pools.description import LoadRequest
 from umbel.pools.threads import InProcessPool, JobLoop, SharedLink, ThreadsPool
@@ -33,7 +33,7 @@ class Supervisor:
 @pytest.fixture
 def pool() -> InProcessPool:
     request = LoadRequest("w@h", (), (), {})
-    found = ThreadsPool(Umbel("proj", broker="memory://", set_as_current=False), request)
+    found = ThreadsPool(AppSource(None, Umbel("proj", broker="memory://", set_as_current=False), None, request))
     found.attach(cast(SupervisorProtocol, Supervisor()), PoolOptions(request), 1)
     return found
 

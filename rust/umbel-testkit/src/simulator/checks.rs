@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use umbel_broker::Tag;
-use umbel_worker::engine::{ChildId, Input, JobId, Output, Verdict};
+use umbel_worker::engine::{Cancel, ChildId, Input, JobId, Output, Verdict};
 
 use super::broker::Place;
 use super::plan::{Act, Kind, Plan};
@@ -23,6 +23,9 @@ const SHUTDOWN_SLACK: i64 = 90_000_000;
 
 /// Fetches of nothing in a second: one for every ring and every job that ends, and not a circle.
 const MOST_EMPTY_FETCHES: u32 = 100;
+
+/// How long a cancelled job has to end before its child is killed, µs.
+const TIME_TO_CANCEL: i64 = 5_000_000;
 
 /// How long a message may be ready while a worker has room for it, µs.
 const MOST_READY: i64 = 1_000_000;
@@ -50,6 +53,10 @@ pub(super) struct Run {
     pub(super) end_heard: bool,
     pub(super) start_heard_at: Option<i64>,
     soft_limit_raised: bool,
+    /// When its child was told to cancel it.
+    pub(super) cancelled_at: Option<i64>,
+    /// It ended because it was revoked.
+    pub(super) is_revoked: bool,
     /// Times its follow-ups were published.
     pub(super) published: usize,
 }
@@ -71,6 +78,8 @@ impl Run {
             end_heard: false,
             start_heard_at: None,
             soft_limit_raised: false,
+            cancelled_at: None,
+            is_revoked: false,
             published: 0,
         }
     }
@@ -100,6 +109,7 @@ impl World {
             }
             Output::Kill { child } => self.check_kill(worker, *child),
             Output::SoftLimit { job, .. } => self.check_soft_limit(worker, *job),
+            Output::Cancel { child, job, why } => self.check_cancel(worker, *child, *job, *why),
             Output::Spawn { count } => self.check_spawn(worker, *count),
             Output::Settle(batch) if batch.is_empty() => self.violated("an empty batch of settlements".into()),
             Output::Fetch { want: 0 } => self.violated("a fetch of nothing".into()),
@@ -156,7 +166,12 @@ impl World {
         for run in self.runs.iter().filter(|run| run.worker == worker && run.child == child && !run.end_heard) {
             let limit = self.broker.stored[run.message].plan.options().time_limit;
             let (Some(heard), Some(limit)) = (run.start_heard_at, limit) else { continue };
-            let over = self.now - heard - limit.as_micros() as i64;
+            let over = match (state.slots, run.cancelled_at) {
+                (1, _) => self.now - heard - limit.as_micros() as i64,
+                // Beside others a job is cancelled first.
+                (_, Some(cancelled)) => self.now - cancelled - TIME_TO_CANCEL,
+                (_, None) => continue,
+            };
             if over + slack >= 0 {
                 guilty.push(run.tag.clone());
                 let has_soft = self.broker.stored[run.message].plan.options().soft_time_limit.is_some();
@@ -185,6 +200,32 @@ impl World {
         for tag in guilty {
             self.handlings.entry(tag).or_default().limit_passed = true;
         }
+    }
+
+    fn check_cancel(&mut self, worker: usize, child: ChildId, job: JobId, why: Cancel) {
+        let slack = if self.workers[worker].has_jumped { 5_000_000 } else { 0 };
+        let Some(run) = self.run_of(worker, job) else {
+            return self.violated(format!("w{worker} cancels {job:?}, which runs nowhere"));
+        };
+        if why == Cancel::Revoked {
+            let id = &self.broker.stored[self.runs[run].message].plan.id;
+            if self.workers[worker].told_revoked.get(id).is_none_or(Option::is_none) {
+                self.violated(format!("w{worker} cancels {job:?}, which is not revoked"));
+            }
+            return;
+        }
+        let (heard, tag) = (self.runs[run].start_heard_at, self.runs[run].tag.clone());
+        let limit = self.broker.stored[self.runs[run].message].plan.options().time_limit;
+        let is_over = heard.zip(limit).is_some_and(|(heard, limit)| {
+            self.now - heard + slack >= i64::try_from(limit.as_micros()).unwrap_or(i64::MAX)
+        });
+        if !is_over || self.runs[run].child != child || self.workers[worker].slots == 1 {
+            self.violated(format!("w{worker} cancels {job:?} at child {} without a reason", child.0));
+        }
+        if self.runs[run].cancelled_at.replace(self.now).is_some() {
+            self.violated(format!("w{worker} cancels {job:?} twice"));
+        }
+        self.handlings.entry(tag).or_default().limit_passed = true;
     }
 
     fn check_soft_limit(&mut self, worker: usize, job: JobId) {

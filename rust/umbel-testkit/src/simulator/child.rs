@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use umbel_broker::{DeadReason, Tag};
 use umbel_protocol::{ResultWrite, Timestamp};
-use umbel_worker::engine::{ChildId, Input, Job, JobId, Outcome, Verdict};
+use umbel_worker::engine::{Cancel, ChildId, Input, Job, JobId, Outcome, Verdict};
 
 use super::checks::Run;
 use super::counts::Happening;
@@ -21,6 +21,7 @@ pub(super) enum Order {
     Run(Vec<Job>),
     GiveBack(Vec<JobId>),
     SoftLimit(JobId),
+    Cancel(JobId, Cancel),
     Stop,
 }
 
@@ -51,6 +52,8 @@ pub(super) struct Child {
     /// Does not end when told to.
     is_stuck: bool,
     retires_after: Option<u32>,
+    /// Asks to be replaced after so many jobs and works on.
+    wants_relief_after: Option<u32>,
     finished: u32,
     last_sent: i64,
     last_received: i64,
@@ -71,6 +74,7 @@ impl Child {
             is_deaf: may_misbehave && rng.u32(..10) == 0,
             is_stuck: may_misbehave && rng.u32(..20) == 0,
             retires_after: (rng.u32(..4) == 0).then(|| rng.u32(1..6)),
+            wants_relief_after: (rng.u32(..6) == 0).then(|| rng.u32(1..4)),
             finished: 0,
             last_sent: 0,
             last_received: 0,
@@ -123,6 +127,7 @@ impl World {
             Order::GiveBack(_) if model.is_deaf => {}
             Order::GiveBack(jobs) => self.give_back(worker, child, |job| jobs.contains(&job.id)),
             Order::SoftLimit(job) => self.soft_limit(worker, child, job),
+            Order::Cancel(job, why) => self.cancel(worker, child, job, why),
             Order::Stop => {
                 model.is_leaving = true;
                 self.leave_when_idle(worker, child);
@@ -205,6 +210,17 @@ impl World {
         }
     }
 
+    /// Coroutines can be cancelled, threads cannot: half the jobs are of either kind.
+    fn cancel(&mut self, worker: usize, child: ChildId, job: JobId, why: Cancel) {
+        let Some(run) = self.run_of(worker, job).filter(|&run| !self.runs[run].is_over) else { return };
+        if job.0.is_multiple_of(2) {
+            self.count(Happening::JobCancelled);
+            self.runs[run].is_revoked = why == Cancel::Revoked;
+            let verdict = if why == Cancel::Revoked { Verdict::Ignored } else { Verdict::Failure };
+            self.end_run(worker, child, run, verdict);
+        }
+    }
+
     pub(super) fn run_ends(&mut self, worker: usize, child: ChildId, run: usize) {
         let state = &self.workers[worker];
         if !state.is_alive || self.runs[run].is_over || !state.children.get(&child).is_some_and(|model| model.is_alive)
@@ -232,7 +248,10 @@ impl World {
     fn end_run(&mut self, worker: usize, child: ChildId, run: usize, verdict: Verdict) {
         let plan = self.broker.stored[self.runs[run].message].plan.clone();
         let publish = self.follow_ups(run, &plan, &verdict);
-        let result = record(&plan, &verdict);
+        let result = match self.runs[run].is_revoked {
+            true => write(&plan, "REVOKED"),
+            false => record(&plan, &verdict),
+        };
         let this = &mut self.runs[run];
         this.is_over = true;
         this.verdict = Some(verdict.clone());
@@ -244,7 +263,12 @@ impl World {
         model.running.retain(|&running| running != run);
         model.finished += 1;
         let retires = model.retires_after == Some(model.finished);
+        let wants_relief = model.wants_relief_after == Some(model.finished);
         self.tell(worker, child, Input::Finished { child, outcome }, Told::Finished(run));
+        if wants_relief {
+            self.count(Happening::ChildWantedRelief);
+            self.tell(worker, child, Input::WantsRelief { child }, Told::Nothing);
+        }
         if retires {
             self.count(Happening::ChildRetired);
             self.give_back(worker, child, |_| true);
@@ -331,6 +355,10 @@ fn record(plan: &Plan, verdict: &Verdict) -> Option<ResultWrite> {
         Verdict::Retry => "RETRY",
         Verdict::Ignored | Verdict::Requeue => return None,
     };
+    write(plan, state)
+}
+
+fn write(plan: &Plan, state: &str) -> Option<ResultWrite> {
     (!plan.options().ignore_result).then(|| ResultWrite {
         task_id: plan.id.clone(),
         state: state.into(),

@@ -13,6 +13,10 @@ pub enum Happening {
     KilledByEngine,
     /// A child asked to be replaced.
     ChildRetired,
+    /// A child asked to be replaced, and worked on until it was.
+    ChildWantedRelief,
+    /// A child ended a job that was cancelled, at its hard limit or for a revocation.
+    JobCancelled,
     /// A child could not be started.
     SpawnFailed,
     /// What a child had said last was lost with it.
@@ -61,12 +65,14 @@ pub enum Happening {
 
 impl Happening {
     /// All there are.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::WorkerKilled,
         Self::ChildKilled,
         Self::ChildCrashed,
         Self::KilledByEngine,
         Self::ChildRetired,
+        Self::ChildWantedRelief,
+        Self::JobCancelled,
         Self::SpawnFailed,
         Self::WordsLost,
         Self::WorkerFrozen,
@@ -99,6 +105,8 @@ impl Happening {
             Self::ChildCrashed => "children that died of a task",
             Self::KilledByEngine => "children killed by their engine",
             Self::ChildRetired => "children that retired",
+            Self::ChildWantedRelief => "children that asked for relief",
+            Self::JobCancelled => "jobs cancelled",
             Self::SpawnFailed => "children that could not be started",
             Self::WordsLost => "last words of children lost",
             Self::WorkerFrozen => "workers stopped and continued",

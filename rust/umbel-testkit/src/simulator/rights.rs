@@ -100,7 +100,12 @@ impl World {
                 return Ok(());
             }
             return match (&run.verdict, &run.state) {
-                (Some(Verdict::Failure), _) if !options.acks_on_failure => Err("it failed and should be dead".into()),
+                (Some(Verdict::Failure), _) if run.cancelled_at.is_some() && !options.acks_on_timeout => {
+                    Err("it was cancelled at its limit and should run again".into())
+                }
+                (Some(Verdict::Failure), _) if !options.acks_on_failure && run.cancelled_at.is_none() => {
+                    Err("it failed and should be dead".into())
+                }
                 (Some(Verdict::Requeue | Verdict::Reject(_)), _) => Err("it was rejected".into()),
                 (Some(_), _) if settlement.publish.len() != run.follow_ups => {
                     Err("its follow-ups are not with it".into())
@@ -139,8 +144,10 @@ impl World {
         let handling = self.handlings.get(tag);
         let deaths = handling.map_or(0, |handling| handling.deaths);
         if let Some(run) = self.runs_of(tag).find(|run| run.end_heard) {
+            let again = plan.options().acks_late && !plan.options().acks_on_timeout && run.cancelled_at.is_some();
             return match run.verdict {
                 Some(Verdict::Requeue) if plan.options().acks_late && !front && !failed => Ok(()),
+                Some(Verdict::Failure) if again && !front && failed => Ok(()),
                 _ => Err(format!("it ended with {:?}", run.verdict)),
             };
         }

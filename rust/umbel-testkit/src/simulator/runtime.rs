@@ -233,6 +233,7 @@ impl World {
             Output::Dispatch { child, jobs } => self.order(worker, child, Order::Run(jobs)),
             Output::Recall { child, jobs } => self.order(worker, child, Order::GiveBack(jobs)),
             Output::SoftLimit { child, job } => self.order(worker, child, Order::SoftLimit(job)),
+            Output::Cancel { child, job, why } => self.order(worker, child, Order::Cancel(job, why)),
             Output::StopChild { child } => {
                 state.standing.insert(child, Standing::Stopped);
                 state.stopped_at.insert(child, self.now);

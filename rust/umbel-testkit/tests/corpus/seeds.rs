@@ -8,7 +8,7 @@ use umbel_protocol::content::Serializer;
 use umbel_protocol::{
     Limits, Message, ReadOptions, ResultWrite, TaskFacts, Timestamp, base64, envelope, json, msgpack,
 };
-use umbel_worker::engine::{Job, JobId, Outcome, Verdict};
+use umbel_worker::engine::{Cancel, Job, JobId, Outcome, Verdict};
 use umbel_worker::link::{PROTOCOL_VERSION, ToChild, ToMain};
 
 #[path = "../../../umbel-protocol/tests/vectors/mod.rs"]
@@ -123,6 +123,8 @@ fn frames() -> Seeds {
         ToChild::Jobs(vec![job(1), job(2)]),
         ToChild::Recall(vec![JobId(1), JobId(2)]),
         ToChild::SoftLimit(JobId(3)),
+        ToChild::Cancel(JobId(3), Cancel::TimeLimit),
+        ToChild::Cancel(JobId(4), Cancel::Revoked),
         ToChild::Stop,
     ];
     let to_main = [
@@ -132,6 +134,7 @@ fn frames() -> Seeds {
         ToMain::Finished(outcomes),
         ToMain::Returned(vec![JobId(4)]),
         ToMain::Retiring,
+        ToMain::WantsRelief,
     ];
     let mut seeds = Seeds::new();
     for (count, _) in to_child.iter().enumerate() {

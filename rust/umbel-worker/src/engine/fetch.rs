@@ -86,6 +86,11 @@ impl Fetcher {
         self.more();
     }
 
+    /// Whether messages may wait that nobody has been asked for.
+    pub(super) fn may_have_more(&self) -> bool {
+        self.supply == Supply::More && self.outstanding.is_none()
+    }
+
     /// Whether an answer is still to come.
     pub(super) fn is_outstanding(&self) -> bool {
         self.outstanding.is_some()

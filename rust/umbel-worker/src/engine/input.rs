@@ -72,6 +72,11 @@ pub enum Input {
         /// Which child.
         child: ChildId,
     },
+    /// A child wants to be replaced (memory limit reached) and goes on until its replacement is ready.
+    WantsRelief {
+        /// Which child.
+        child: ChildId,
+    },
     /// A child's process is gone, or its link is. Told exactly once for every child spawned, also for one that never
     /// became ready. What the child said before this is what happened; what arrives later is ignored.
     ChildGone {

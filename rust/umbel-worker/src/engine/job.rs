@@ -51,3 +51,12 @@ pub enum Verdict {
     /// Raised `Reject(requeue=False)`, or its body could not be decoded.
     Reject(DeadReason),
 }
+
+/// Why a running job is to be cancelled by its child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cancel {
+    /// Its hard time limit has passed: it fails with `TimeLimitExceeded`.
+    TimeLimit,
+    /// It was revoked.
+    Revoked,
+}

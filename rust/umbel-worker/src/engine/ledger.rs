@@ -56,6 +56,8 @@ pub(super) struct Held {
     pub(super) predicted: Micros,
     /// When its time limits pass, once it runs.
     pub(super) deadlines: Deadlines,
+    /// Its hard limit has passed, and its child was asked to cancel it.
+    pub(super) overran: bool,
     /// Its child has been asked to give it back.
     pub(super) recalled: bool,
     /// The signal that is to end it, or that was sent to end it.
@@ -76,6 +78,7 @@ impl Held {
             since: 0,
             predicted: 0,
             deadlines: Deadlines::default(),
+            overran: false,
             recalled: false,
             terminate: None,
             suspicion: 0,

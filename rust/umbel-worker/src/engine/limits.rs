@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use super::Engine;
 use super::input::ChildId;
-use super::job::JobId;
+use super::job::{Cancel, JobId};
 use super::output::{Notice, Output};
 use super::pool::{Cause, Child, State};
 use super::steady::{Micros, Now};
+
+/// How long a job beside others has to end once it was cancelled, before its child is killed and they with it.
+const TIME_TO_CANCEL: Micros = 5_000_000;
 
 /// When a running job's limits pass, in steady time.
 #[derive(Debug, Clone, Copy, Default)]
@@ -66,7 +69,7 @@ impl Engine {
             self.pool.kill(child, Cause::Overdue, out);
         }
         for (child, job, hard) in passed {
-            self.limit_passed(child, job, hard, out);
+            self.limit_passed(child, job, hard, now, out);
         }
     }
 
@@ -76,8 +79,11 @@ impl Engine {
         self.next_limit = self.next_limit.into_iter().chain(at).min();
     }
 
-    fn limit_passed(&mut self, child: ChildId, job: JobId, hard: bool, out: &mut Vec<Output>) {
+    fn limit_passed(&mut self, child: ChildId, job: JobId, hard: bool, now: Now, out: &mut Vec<Output>) {
         let Some(held) = self.ledger.get_mut(job) else { return };
+        if held.overran {
+            return self.pool.kill(child, Cause::Limit(job), out);
+        }
         let limit = if hard { held.facts.time_limit } else { held.facts.soft_time_limit };
         out.push(Output::Notice(Notice::Limit {
             task: held.facts.name().to_owned(),
@@ -85,7 +91,12 @@ impl Engine {
             hard,
             seconds: limit.unwrap_or_default().as_secs_f64(),
         }));
-        if hard {
+        if hard && self.pool.get(child).is_some_and(|child| child.slots > 1) {
+            held.overran = true;
+            held.deadlines = Deadlines { soft: None, hard: Some(now.steady + TIME_TO_CANCEL) };
+            self.next_limit = self.next_limit.into_iter().chain(held.deadlines.hard).min();
+            out.push(Output::Cancel { child, job, why: Cancel::TimeLimit });
+        } else if hard {
             self.pool.kill(child, Cause::Limit(job), out);
         } else {
             held.deadlines.soft = None;

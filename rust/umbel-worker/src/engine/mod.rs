@@ -44,7 +44,7 @@ use umbel_protocol::Timestamp;
 
 pub use config::{EngineConfig, TaskOptions};
 pub use input::{ChildId, Input, ShutdownKind};
-pub use job::{Job, JobId, Outcome, Verdict};
+pub use job::{Cancel, Job, JobId, Outcome, Verdict};
 pub use output::{Notice, Output};
 pub use records::revoked_unseen;
 pub use stats::{Stats, Totals};
@@ -172,6 +172,7 @@ impl Engine {
             Input::Finished { child, outcome } => self.finished(child, outcome, now, out),
             Input::Returned { child, jobs } => self.returned(child, &jobs, out),
             Input::Retiring { child } => self.retire(child, now, out),
+            Input::WantsRelief { child } => self.pool.want_relief(child),
             Input::ChildGone { child, how } => self.child_gone(child, &how, now, out),
             Input::Disconnected => self.disconnected(),
             Input::Reconnected { lost } => self.reconnected(&lost, now, out),
@@ -235,6 +236,8 @@ impl Engine {
             self.send_away(child, now, out);
         } else if is_surplus {
             self.stop_child(child, now, out);
+        } else if let Some(relieved) = self.pool.to_be_relieved() {
+            self.retire(relieved, now, out);
         }
     }
 
@@ -289,6 +292,7 @@ impl Engine {
             held: self.ledger.claimed(),
             waiting: self.waiting.len(),
             timed: self.timer.len(),
+            more: self.fetcher.may_have_more(),
             queued: self.queued,
             running,
             unconfirmed: self.ledger.unconfirmed(),

@@ -1,9 +1,10 @@
 //! What children say of their jobs. Frames of a child that is gone, or of a job that ended, are ignored.
 
+use umbel_broker::Disposition;
 use umbel_protocol::ResultWrite;
 
 use super::Engine;
-use super::acks::after_run;
+use super::acks::{Loss, after_loss, after_run};
 use super::input::ChildId;
 use super::job::{JobId, Outcome, Verdict};
 use super::ledger::{Claim, Place, Yield};
@@ -79,7 +80,17 @@ impl Engine {
         let Some(held) = self.ledger.get(job) else { return };
         let requeued = verdict == Verdict::Requeue;
         let started = matches!(held.place, Place::Running(_));
-        let disposition = after_run(verdict, started, &held.facts.task.options);
+        let acknowledged = held.claim == Claim::Acknowledged;
+        let overran = held.overran && verdict == Verdict::Failure;
+        if overran && let Some(again) = after_loss(Loss::TimeLimit, acknowledged, &held.facts.task.options) {
+            self.announce(job, &again, "its time limit passed", out);
+            self.ledger.close(job, again, Yield::default());
+            return;
+        }
+        let disposition = match overran {
+            true => Disposition::Ack,
+            false => after_run(verdict, started, &held.facts.task.options),
+        };
         if held.claim != Claim::Lost {
             self.announce(job, &disposition, if requeued { "the task asked for it" } else { "" }, out);
         }
@@ -116,14 +127,7 @@ impl Engine {
     }
 
     /// Tells people where a message went, unless it just ended.
-    pub(super) fn announce(
-        &mut self,
-        job: JobId,
-        disposition: &umbel_broker::Disposition,
-        why: &str,
-        out: &mut Vec<Output>,
-    ) {
-        use umbel_broker::Disposition;
+    pub(super) fn announce(&mut self, job: JobId, disposition: &Disposition, why: &str, out: &mut Vec<Output>) {
         let Some(held) = self.ledger.get(job) else { return };
         let names = || (held.facts.name().to_owned(), held.facts.id().to_owned());
         match disposition {

@@ -6,7 +6,7 @@ use umbel_broker::Settlement;
 use umbel_protocol::{TaskFacts, Timestamp};
 
 use super::input::ChildId;
-use super::job::{Job, JobId};
+use super::job::{Cancel, Job, JobId};
 
 /// One thing to do, in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +39,16 @@ pub enum Output {
         child: ChildId,
         /// Which job.
         job: JobId,
+    },
+    /// Cancel one of several jobs that run in a child, if it still runs. The child reports how it ended; a job that
+    /// cannot be cancelled (it runs in a thread, or will not end) is not reported, and the engine goes on to kill.
+    Cancel {
+        /// Which child.
+        child: ChildId,
+        /// Which job.
+        job: JobId,
+        /// Why.
+        why: Cancel,
     },
     /// Tell a child to end once its running jobs are done.
     StopChild {

@@ -64,6 +64,8 @@ pub(super) struct Child {
     pub(super) active_at: Micros,
     /// Whether it has finished a job.
     pub(super) proven: bool,
+    /// It takes jobs until its replacement is ready.
+    pub(super) wants_relief: bool,
     /// It was sent a signal that should end it, for a job that runs there.
     pub(super) signalled: bool,
 }
@@ -190,6 +192,7 @@ impl Pool {
             load: 0,
             active_at: now.steady,
             proven: false,
+            wants_relief: false,
             signalled: false,
         };
         if self.children.insert(id, child).is_none() {
@@ -240,8 +243,22 @@ impl Pool {
         }
     }
 
+    /// Children that take jobs, without those about to be replaced.
     fn active(&self) -> usize {
-        self.children.values().filter(|child| child.state == State::Active).count()
+        self.children.values().filter(|child| child.state == State::Active && !child.wants_relief).count()
+    }
+
+    /// A child is to be replaced, and takes jobs until then.
+    pub(super) fn want_relief(&mut self, id: ChildId) {
+        if let Some(child) = self.children.get_mut(&id) {
+            child.wants_relief = true;
+        }
+    }
+
+    /// A child that can go now, for another has come.
+    pub(super) fn to_be_relieved(&self) -> Option<ChildId> {
+        let waits = |child: &Child| child.state == State::Active && child.wants_relief;
+        self.children.iter().find(|(_, child)| waits(child)).map(|(&id, _)| id)
     }
 
     /// Asks for missing children. Returns when to look again if it is too early.
@@ -262,22 +279,26 @@ impl Pool {
     /// Children that count against the wanted number: a killed one until it is gone, a leaving one not, for its
     /// replacement comes first.
     fn present(&self) -> usize {
-        let there = self.children.values().filter(|child| !matches!(child.state, State::Leaving { .. })).count();
-        there + self.pending
+        let counts = |child: &Child| match child.state {
+            State::Active => !child.wants_relief,
+            State::Leaving { .. } => false,
+            State::Killed(_) => true,
+        };
+        self.children.values().filter(|child| counts(child)).count() + self.pending
     }
 
-    /// Children to let go, those with the fewest jobs first.
+    /// Children to let go: those about to be replaced first, then those with the fewest jobs.
     pub(super) fn surplus(&self) -> Vec<ChildId> {
-        let mut active: Vec<(usize, ChildId)> = self
+        let mut active: Vec<(bool, usize, ChildId)> = self
             .children
             .iter()
             .filter(|(_, child)| child.state == State::Active)
-            .map(|(&id, child)| (child.assigned(), id))
+            .map(|(&id, child)| (!child.wants_relief, child.assigned(), id))
             .collect();
         let count = active.len().saturating_sub(self.wanted);
         active.sort_unstable();
         active.truncate(count);
-        active.into_iter().map(|(_, id)| id).collect()
+        active.into_iter().map(|(.., id)| id).collect()
     }
 
     /// A child takes no more jobs. False if it did not anyway.

@@ -3,6 +3,7 @@
 //! A job that has not started ends as soon as the engine hears of it, or finds it among what it fetches: its record says
 //! REVOKED and its message is done with. One that runs goes on, unless it is to be terminated: then its process is sent a
 //! signal, and when the process is gone the job ends in the same way, while what ran or waited beside it goes back.
+//! Where many jobs share a process, this one alone is cancelled by its child, unless the signal is SIGKILL.
 //! A job that ends in spite of the signal has ended as it says.
 
 use std::collections::{HashMap, HashSet};
@@ -13,7 +14,7 @@ use umbel_protocol::{Message, ReadOptions, TaskHeaders, Timestamp};
 
 use super::Engine;
 use super::input::ChildId;
-use super::job::JobId;
+use super::job::{Cancel, JobId};
 use super::ledger::{Held, Place, Yield};
 use super::output::{Notice, Output};
 use super::pool::Cause;
@@ -157,13 +158,17 @@ impl Engine {
         }
     }
 
-    /// Sends a running job's process a signal.
+    /// Sends a running job's process a signal, or has the job cancelled that runs there beside others.
     fn terminate(&mut self, job: JobId, at: ChildId, signal: i32, out: &mut Vec<Output>) {
         let (Some(held), Some(child)) = (self.ledger.get_mut(job), self.pool.get_mut(at)) else { return };
         held.terminate = Some(signal);
         if !child.killable {
             let (task, id) = (held.facts.name().to_owned(), held.facts.id().to_owned());
             out.push(Output::Notice(Notice::Unkillable { task, id }));
+            return;
+        }
+        if child.slots > 1 && signal != KILL {
+            out.push(Output::Cancel { child: at, job, why: Cancel::Revoked });
             return;
         }
         child.signalled = true;

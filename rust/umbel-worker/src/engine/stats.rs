@@ -11,6 +11,8 @@ pub struct Stats {
     pub waiting: usize,
     /// Jobs waiting here for their eta.
     pub timed: usize,
+    /// There may be more messages in the queues than the worker has room for.
+    pub more: bool,
     /// Jobs sent to a child, not known to have started.
     pub queued: usize,
     /// Jobs running.

@@ -14,7 +14,8 @@ const WORK_AHEAD: Micros = 75_000;
 /// Tasks longer than this are taken one at a time: a round trip is nothing against them.
 const LONG_TASK: Micros = 1_000_000;
 
-/// Messages held for one slot at most, running one included.
+/// Messages held for one slot at most, running one included; beyond its slots, also for one child at most: its threads
+/// or coroutines share one interpreter.
 const DEEPEST: usize = 512;
 
 /// Messages per slot before anything was measured.
@@ -66,7 +67,10 @@ impl Window {
             Some(0) if pool.slots() > 0 => UNLIMITED,
             Some(multiplier) => pool.slots().saturating_mul(multiplier),
             None => active
-                .map(|(_, child)| child.slots * if child.stalled_for(now) > WORK_AHEAD { 1 } else { self.depth() })
+                .map(|(_, child)| {
+                    let depth = if child.stalled_for(now) > WORK_AHEAD { 1 } else { self.depth() };
+                    (child.slots * depth).min(child.slots + DEEPEST)
+                })
                 .sum(),
         }
     }

@@ -1,4 +1,4 @@
-//! Frames between a worker's main process and a child, version 2.
+//! Frames between a worker's main process and a child, version 3.
 //!
 //! A frame is a `u32` payload length, a `u8` kind and the payload, little endian. Payloads that list things (jobs,
 //! outcomes, numbers) have no count: items follow each other to the end, so a batch grows in place. The child speaks
@@ -7,10 +7,10 @@
 use umbel_protocol::{Malformed, ResultWrite};
 
 use super::fields::{self, Fields};
-use crate::engine::{Job, JobId, Outcome};
+use crate::engine::{Cancel, Job, JobId, Outcome};
 
 /// Version of this codec. Both ends come from the same build; a mismatch means a child kept running across an upgrade.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// The largest payload either end accepts or sends (bytes).
 pub const MAX_PAYLOAD: usize = 1 << 30;
@@ -28,12 +28,14 @@ pub(super) const JOBS: u8 = 1;
 pub(super) const RECALL: u8 = 2;
 pub(super) const SOFT_LIMIT: u8 = 3;
 pub(super) const STOP: u8 = 4;
+pub(super) const CANCEL: u8 = 5;
 pub(super) const READY: u8 = 16;
 pub(super) const STARTED: u8 = 17;
 pub(super) const PROGRESS: u8 = 18;
 pub(super) const FINISHED: u8 = 19;
 pub(super) const RETURNED: u8 = 20;
 pub(super) const RETIRING: u8 = 21;
+pub(super) const WANTS_RELIEF: u8 = 22;
 
 /// What the main process tells a child.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +46,8 @@ pub enum ToChild {
     Recall(Vec<JobId>),
     /// Raise `SoftTimeLimitExceeded` in this job if it still runs.
     SoftLimit(JobId),
+    /// Cancel this job if it still runs, and report its end.
+    Cancel(JobId, Cancel),
     /// End once running jobs are done.
     Stop,
 }
@@ -73,6 +77,8 @@ pub enum ToMain {
     Returned(Vec<JobId>),
     /// It wants no more jobs.
     Retiring,
+    /// It wants to be replaced, and goes on until its replacement is there.
+    WantsRelief,
 }
 
 /// Starts a frame of `kind` in `out`; [`close`] ends it.
@@ -125,6 +131,16 @@ pub(super) fn put_ready(out: &mut Vec<u8>, slots: usize) {
     close(out, start);
 }
 
+pub(super) fn put_cancel(out: &mut Vec<u8>, job: JobId, why: Cancel) {
+    let start = open(out, CANCEL);
+    fields::put_u64(out, job.0);
+    out.push(match why {
+        Cancel::TimeLimit => 0,
+        Cancel::Revoked => 1,
+    });
+    close(out, start);
+}
+
 pub(super) fn put_progress(out: &mut Vec<u8>, job: JobId, result: &ResultWrite) {
     let start = open(out, PROGRESS);
     fields::put_u64(out, job.0);
@@ -139,6 +155,7 @@ impl ToChild {
             Self::Jobs(jobs) => put_jobs(out, jobs),
             Self::Recall(jobs) => put_ids(out, RECALL, jobs),
             Self::SoftLimit(job) => put_ids(out, SOFT_LIMIT, &[*job]),
+            Self::Cancel(job, why) => put_cancel(out, *job, *why),
             Self::Stop => put_ids(out, STOP, &[]),
         }
     }
@@ -160,6 +177,17 @@ impl ToChild {
                 let job = fields.job_id()?;
                 fields.finish()?;
                 Ok(Self::SoftLimit(job))
+            }
+            CANCEL => {
+                let mut fields = Fields::new(payload, "cancel");
+                let job = fields.job_id()?;
+                let why = match fields.u8()? {
+                    0 => Cancel::TimeLimit,
+                    1 => Cancel::Revoked,
+                    other => return Err(Malformed::new("cancel", format!("reason {other} is none"))),
+                };
+                fields.finish()?;
+                Ok(Self::Cancel(job, why))
             }
             STOP => Fields::new(payload, "stop").finish().map(|()| Self::Stop),
             other => Err(unknown(other)),
@@ -183,6 +211,7 @@ impl ToMain {
             }
             Self::Returned(jobs) => put_ids(out, RETURNED, jobs),
             Self::Retiring => put_ids(out, RETIRING, &[]),
+            Self::WantsRelief => put_ids(out, WANTS_RELIEF, &[]),
         }
     }
 
@@ -212,6 +241,7 @@ impl ToMain {
             }
             RETURNED => Ok(Self::Returned(Fields::new(payload, "returned").job_ids()?)),
             RETIRING => Fields::new(payload, "retiring").finish().map(|()| Self::Retiring),
+            WANTS_RELIEF => Fields::new(payload, "relief").finish().map(|()| Self::WantsRelief),
             other => Err(unknown(other)),
         }
     }

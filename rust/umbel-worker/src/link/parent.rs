@@ -8,7 +8,7 @@ use umbel_protocol::Malformed;
 use super::frame::{self, ToMain};
 use super::incoming::{Incoming, ReadState};
 use super::outgoing;
-use crate::engine::{Job, JobId};
+use crate::engine::{Cancel, Job, JobId};
 
 /// Reads per call of [`ParentLink::receive`]: one talkative child must not starve the others.
 const READS: usize = 4;
@@ -76,6 +76,11 @@ impl ParentLink {
     /// Queues the news that a job's soft limit has passed.
     pub fn send_soft_limit(&mut self, job: JobId) {
         frame::put_ids(&mut self.out, frame::SOFT_LIMIT, &[job]);
+    }
+
+    /// Queues the word to cancel a job.
+    pub fn send_cancel(&mut self, job: JobId, why: Cancel) {
+        frame::put_cancel(&mut self.out, job, why);
     }
 
     /// Queues the word to end.

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::exit;
-use crate::engine::{ChildId, Job, JobId};
+use crate::engine::{Cancel, ChildId, Job, JobId};
 use crate::link::parent::LinkBroken;
 use crate::link::{PROTOCOL_VERSION, ParentLink, ToMain};
 
@@ -247,6 +247,12 @@ impl Children {
     pub(super) fn send_soft_limit(&mut self, child: ChildId, job: JobId) {
         if let Some(link) = self.link(child) {
             link.send_soft_limit(job);
+        }
+    }
+
+    pub(super) fn send_cancel(&mut self, child: ChildId, job: JobId, why: Cancel) {
+        if let Some(link) = self.link(child) {
+            link.send_cancel(job, why);
         }
     }
 

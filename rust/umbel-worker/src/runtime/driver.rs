@@ -211,6 +211,7 @@ impl Driver {
             }
             ToMain::Returned(jobs) => self.input(Input::Returned { child, jobs }),
             ToMain::Retiring => self.input(Input::Retiring { child }),
+            ToMain::WantsRelief => self.input(Input::WantsRelief { child }),
         }
     }
 
@@ -298,6 +299,7 @@ impl Driver {
             Output::Dispatch { child, jobs } => self.dispatch(child, jobs),
             Output::Recall { child, jobs } => self.children.send_recall(child, &jobs),
             Output::SoftLimit { child, job } => self.children.send_soft_limit(child, job),
+            Output::Cancel { child, job, why } => self.children.send_cancel(child, job, why),
             Output::StopChild { child } => self.children.send_stop(child),
             Output::Signal { child, signal } => self.children.signal(child, signal),
             Output::Kill { child } => self.children.kill(child),

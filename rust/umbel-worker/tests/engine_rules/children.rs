@@ -54,6 +54,47 @@ fn a_retiring_child_is_replaced_before_it_is_told_to_stop() {
 }
 
 #[test]
+fn a_child_that_wants_relief_takes_jobs_until_its_replacement_is_ready() {
+    let mut bench = Bench::new(1);
+    let (child, job) = bench.deliver_one("add", "a", "").unwrap();
+    bench.start(child, job).out.clear();
+    bench.feed(Input::WantsRelief { child }).feed(Input::WantsRelief { child });
+    assert_eq!(spawned(&mut bench), 1, "once");
+    bench.finish(child, job, Verdict::Success);
+    assert_eq!(bench.deliver_one("add", "b", "").map(|(child, _)| child), Some(child));
+    assert!(!bench.took(&Output::StopChild { child }));
+    bench.ready(1);
+    assert!(bench.took(&Output::StopChild { child }));
+    assert!(!bench.took(&Output::StopChild { child: ChildId(1) }));
+    assert_eq!(spawned(&mut bench), 0);
+    bench.gone(0, "exit code 0");
+    assert_eq!(spawned(&mut bench), 0);
+}
+
+#[test]
+fn one_replacement_relieves_one_child() {
+    let mut bench = Bench::new(2);
+    bench.out.clear();
+    bench.feed(Input::WantsRelief { child: ChildId(0) }).feed(Input::WantsRelief { child: ChildId(1) });
+    assert_eq!(spawned(&mut bench), 2);
+    bench.ready(2);
+    assert!(bench.took(&Output::StopChild { child: ChildId(0) }));
+    assert!(!bench.took(&Output::StopChild { child: ChildId(1) }));
+    bench.gone(2, "exit code 1");
+    assert_eq!(spawned(&mut bench), 1, "in place of the replacement that died");
+}
+
+#[test]
+fn a_smaller_pool_needs_no_replacement() {
+    let mut bench = Bench::new(2);
+    bench.feed(Input::WantsRelief { child: ChildId(1) }).out.clear();
+    bench.feed(Input::PoolSize(1));
+    assert!(bench.took(&Output::StopChild { child: ChildId(1) }));
+    bench.ready(2);
+    assert!(bench.took(&Output::StopChild { child: ChildId(2) }));
+}
+
+#[test]
 fn what_a_retiring_child_gives_back_runs_elsewhere() {
     let mut bench = Bench::new(1);
     let (child, job) = bench.deliver_one("add", "a", "").unwrap();

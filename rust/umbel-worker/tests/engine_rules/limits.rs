@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use umbel_broker::Disposition;
-use umbel_worker::engine::{ChildId, Input, JobId, Notice, Output, TaskOptions, Verdict};
+use umbel_worker::engine::{Cancel, ChildId, Input, JobId, Notice, Output, TaskOptions, Verdict};
 
 use crate::bench::{Bench, config, message, only, task};
 
@@ -109,14 +109,62 @@ fn a_job_that_ends_before_its_child_dies_has_ended() {
     assert_eq!((disposition, states), (Disposition::Ack, vec!["SUCCESS".to_owned()]));
 }
 
-#[test]
-fn jobs_beside_the_one_that_overran_are_not_blamed() {
-    let mut bench = Bench::with(config(), vec![limited(), task("other")], 0);
+/// One job with limits and two without at a child with three slots; the last has not started.
+fn among_others(limited: TaskOptions) -> (Bench, Vec<JobId>) {
+    let mut bench = Bench::with(config(), vec![limited, task("other")], 0);
     bench.feed(Input::PoolSize(1)).feed(Input::ChildReady { child: ChildId(0), slots: 3, killable: true });
     bench.deliver(vec![message("add", "long", ""), message("other", "beside", ""), message("other", "queued", "")]);
     let jobs: Vec<JobId> = bench.take_dispatched().into_iter().map(|(_, job)| job.id).collect();
     bench.feed(Input::Started { child: ChildId(0), jobs: jobs[..2].to_vec() });
-    bench.pass(10.1).gone(0, "signal 9 (SIGKILL)");
+    (bench, jobs)
+}
+
+#[test]
+fn a_job_among_others_is_cancelled_before_its_child_is_killed() {
+    let (mut bench, jobs) = among_others(limited());
+    let (child, job) = (ChildId(0), jobs[0]);
+    bench.pass(10.1);
+    assert!(bench.took(&Output::Cancel { child, job, why: Cancel::TimeLimit }));
+    assert!(!bench.took(&Output::Kill { child }));
+    bench.pass(4.8);
+    assert!(!bench.took(&Output::Kill { child }));
+    bench.pass(0.2);
+    assert!(bench.took(&Output::Kill { child }));
+    let told = bench.take_notices().into_iter().filter(|notice| matches!(notice, Notice::Limit { hard: true, .. }));
+    assert_eq!(told.count(), 1);
+}
+
+#[test]
+fn a_cancelled_job_fails_and_its_child_lives() {
+    let (mut bench, jobs) = among_others(limited());
+    bench.pass(10.1).finish(ChildId(0), jobs[0], Verdict::Failure);
+    assert_eq!(only(bench.take_ends()).1, Disposition::Ack);
+    bench.pass(60.0);
+    assert!(!bench.took(&Output::Kill { child: ChildId(0) }));
+}
+
+#[test]
+fn a_cancelled_job_follows_acks_on_timeout_and_not_acks_on_failure() {
+    let (mut bench, jobs) = among_others(TaskOptions { acks_on_failure: false, ..limited() });
+    bench.pass(10.1).finish(ChildId(0), jobs[0], Verdict::Failure);
+    assert_eq!(only(bench.take_ends()).1, Disposition::Ack);
+    let (mut bench, jobs) = among_others(TaskOptions { acks_on_timeout: false, ..limited() });
+    bench.pass(10.1).finish(ChildId(0), jobs[0], Verdict::Failure);
+    let (_, disposition, states) = only(bench.take_ends());
+    assert_eq!((disposition, states.len()), (Disposition::Requeue { front: false, failed: true }, 0));
+}
+
+#[test]
+fn a_job_that_ends_well_in_spite_of_being_cancelled_has_succeeded() {
+    let (mut bench, jobs) = among_others(TaskOptions { acks_on_timeout: false, ..limited() });
+    bench.pass(10.1).finish(ChildId(0), jobs[0], Verdict::Success);
+    assert_eq!(only(bench.take_ends()).1, Disposition::Ack);
+}
+
+#[test]
+fn jobs_beside_the_one_that_overran_are_not_blamed() {
+    let (mut bench, jobs) = among_others(limited());
+    bench.pass(10.1).pass(5.1).gone(0, "signal 9 (SIGKILL)");
     let ends = bench.take_ends();
     assert_eq!(ends.len(), 2, "{ends:?}");
     let beside = ends.iter().find(|end| end.0.as_deref() == Some("beside")).unwrap();

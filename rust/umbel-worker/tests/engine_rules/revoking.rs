@@ -2,7 +2,7 @@
 
 use umbel_broker::{Disposition, Revocation, Revoked};
 use umbel_protocol::{Message, Timestamp};
-use umbel_worker::engine::{ChildId, Input, JobId, Notice, Output, ShutdownKind, Verdict};
+use umbel_worker::engine::{Cancel, ChildId, Input, JobId, Notice, Output, ShutdownKind, Verdict};
 
 use crate::bench::{Bench, START, config, iso, message, only, task};
 
@@ -176,6 +176,23 @@ fn what_was_beside_a_terminated_task_goes_back_and_counts_no_failure() {
     assert_eq!(ends, [("a".to_owned(), Disposition::Ack), ("b".to_owned(), back)]);
     bench.ready(1);
     assert_eq!(only(bench.take_dispatched()).1.facts.id, "c");
+}
+
+#[test]
+fn a_task_beside_others_is_cancelled_alone() {
+    let mut bench = Bench::with(config(), vec![task("add")], 0);
+    bench.feed(Input::PoolSize(1));
+    bench.feed(Input::ChildReady { child: ChildId(0), slots: 2, killable: true });
+    bench.deliver(vec![message("add", "a", ""), message("add", "b", "")]);
+    let jobs: Vec<JobId> = bench.take_dispatched().into_iter().map(|(_, job)| job.id).collect();
+    bench.feed(Input::Started { child: ChildId(0), jobs: jobs.clone() });
+    bench.feed(revoke("a", Some(TERM)));
+    assert!(bench.took(&Output::Cancel { child: ChildId(0), job: jobs[0], why: Cancel::Revoked }));
+    assert!(!bench.took(&Output::Signal { child: ChildId(0), signal: TERM }));
+    bench.finish(ChildId(0), jobs[0], Verdict::Ignored);
+    assert_eq!(only(bench.take_ends()).1, Disposition::Ack);
+    bench.finish(ChildId(0), jobs[1], Verdict::Success);
+    assert_eq!(only(bench.take_ends()).2, ["SUCCESS"]);
 }
 
 #[test]

@@ -18,8 +18,8 @@ mod reader;
 mod shared;
 mod state;
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ use rustix::event::EventfdFlags;
 use umbel_protocol::ResultWrite;
 
 use super::{LinkError, fields, frame, outgoing, thread};
-use crate::engine::{Job, JobId, Outcome};
+use crate::engine::{Cancel, Job, JobId, Outcome};
 use shared::Shared;
 
 /// A child's end of the socket to the main process. Many threads may call it.
@@ -50,6 +50,7 @@ impl ChildLink {
             socket,
             wake,
             nudge,
+            bell: OnceLock::new(),
             state: Mutex::default(),
             incoming: Mutex::default(),
             arrivals: Condvar::new(),
@@ -75,8 +76,41 @@ impl ChildLink {
         self.shared.start_next(&mut state)
     }
 
-    /// Reports how a job ended. Written within about 5 ms, at once if nothing else waits to run; never waits unless the main process is slow to
-    /// read. `TooLarge` leaves the job running.
+    /// For an event loop in place of threads that wait in [`ChildLink::next`]: readable while [`ChildLink::take`] or
+    /// [`ChildLink::interruptions`] may have something, or [`ChildLink::is_ending`] has turned true.
+    pub fn bell(&self) -> Result<BorrowedFd<'_>, LinkError> {
+        if self.shared.bell.get().is_none() {
+            // Two that ask at once make two, and one of them is dropped.
+            let _ = self.shared.bell.set(out_of_the_way(eventfd()?)?);
+            self.shared.ring();
+        }
+        let bell = self.shared.bell.get().ok_or_else(|| std::io::Error::other("no descriptor"))?;
+        Ok(bell.as_fd())
+    }
+
+    /// The next `most` jobs, which count as started from now on. The bell rings on while there are more and `most` is
+    /// not 0; else it is up to the caller to come again once it has room.
+    pub fn take(&self, most: usize) -> Vec<Job> {
+        self.shared.hush();
+        let mut state = self.shared.lock();
+        let jobs: Vec<Job> = std::iter::from_fn(|| self.shared.start_next(&mut state)).take(most).collect();
+        if most > 0 && !state.waiting.is_empty() {
+            self.shared.ring();
+        }
+        jobs
+    }
+
+    /// Running jobs that are to be interrupted, each once for each reason: `None` is the soft limit.
+    pub fn interruptions(&self) -> Vec<(JobId, Option<Cancel>)> {
+        let mut state = self.shared.lock();
+        let soft: Vec<JobId> = state.overdue.drain(..).collect();
+        let hard: Vec<(JobId, Cancel)> = state.cancelled.drain(..).collect();
+        let found = soft.into_iter().map(|job| (job, None)).chain(hard.into_iter().map(|(job, why)| (job, Some(why))));
+        found.filter(|(job, _)| state.running.contains_key(job)).collect()
+    }
+
+    /// Reports how a job ended. Written within about 5 ms, at once if nothing else waits to run; never waits unless
+    /// the main process is slow to read. `TooLarge` leaves the job running.
     pub fn finish(&self, outcome: &Outcome) -> Result<(), LinkError> {
         if self.report(outcome)? {
             self.write();
@@ -97,6 +131,19 @@ impl ChildLink {
         }
         state.put_outcome(outcome);
         Ok(self.shared.is_due(&mut state))
+    }
+
+    /// As [`ChildLink::write`], by the link thread: for callers that must not wait at all.
+    pub fn write_soon(&self) {
+        let mut state = self.shared.lock();
+        (state.hurried, state.active, state.armed) = (true, true, true);
+        drop(state);
+        self.shared.wake();
+    }
+
+    /// Whether an event loop serves this link: see [`ChildLink::bell`].
+    pub fn has_bell(&self) -> bool {
+        self.shared.bell.get().is_some()
     }
 
     /// Writes what was reported, unless another thread is at it. Waits while the main process is slow to read.
@@ -128,6 +175,18 @@ impl ChildLink {
         state.give_back();
         self.shared.call_all(&state);
         self.shared.write_out(state);
+    }
+
+    /// Asks for a replacement, and works on until that is there.
+    pub fn ask_for_relief(&self) {
+        let mut state = self.shared.lock();
+        if state.retiring || state.stopped {
+            return;
+        }
+        state.seal();
+        frame::put_ids(&mut state.out, frame::WANTS_RELIEF, &[]);
+        state.since_now();
+        self.shared.arm(&mut state);
     }
 
     /// The running job whose soft limit has passed, once; for the SIGUSR1 handler. A job that has ended since is not

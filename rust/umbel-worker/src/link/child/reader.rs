@@ -40,9 +40,9 @@ impl Shared {
         }
         let age = state.oldest.map(|oldest| oldest.elapsed());
         match age {
-            Some(age) if age < LINGER => return Some(Some(LINGER - age)),
+            Some(age) if age < LINGER && !state.hurried => return Some(Some(LINGER - age)),
             Some(_) => {
-                state.active = false;
+                (state.active, state.hurried) = (false, false);
                 state.armed = true;
                 self.write_out(state);
                 return Some(Some(LINGER));
@@ -130,6 +130,13 @@ impl Shared {
                     if self.signals {
                         signal_main_thread();
                     }
+                    self.ring();
+                }
+            }
+            ToChild::Cancel(job, why) => {
+                if state.running.contains_key(&job) {
+                    state.cancelled.push_back((job, why));
+                    self.ring();
                 }
             }
             ToChild::Stop => {

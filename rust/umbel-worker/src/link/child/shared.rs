@@ -1,7 +1,7 @@
 //! What executors and the link thread do with the state they share: take jobs, and write reports.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::reader::{Heard, Reader};
@@ -23,6 +23,8 @@ pub(super) struct Shared {
     pub(super) wake: OwnedFd,
     /// Wakes the executor that listens at the socket.
     pub(super) nudge: OwnedFd,
+    /// Readable while an event loop has something to look at; made when the first one asks.
+    pub(super) bell: OnceLock<OwnedFd>,
     pub(super) state: Mutex<State>,
     /// Locked before `state` where both are.
     pub(super) incoming: Mutex<Incoming>,
@@ -132,9 +134,24 @@ impl Shared {
         raise(&self.wake);
     }
 
+    /// Has the event loop look, if one serves this link.
+    pub(super) fn ring(&self) {
+        if let Some(bell) = self.bell.get() {
+            raise(bell);
+        }
+    }
+
+    /// The event loop is about to look.
+    pub(super) fn hush(&self) {
+        if let Some(bell) = self.bell.get() {
+            let _ = rustix::io::read(bell, &mut [0u8; 8]);
+        }
+    }
+
     /// Has every executor that waits look at the state.
     pub(super) fn call_all(&self, state: &State) {
         self.arrivals.notify_all();
+        self.ring();
         if state.listening {
             raise(&self.nudge);
         }
@@ -142,6 +159,7 @@ impl Shared {
 
     /// Has as many executors look as there are jobs for.
     pub(super) fn call_some(&self, state: &State, jobs: usize) {
+        self.ring();
         for _ in 0..jobs.min(state.sleepers) {
             self.arrivals.notify_one();
         }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
-use crate::engine::{Job, JobId, Outcome};
+use crate::engine::{Cancel, Job, JobId, Outcome};
 use crate::link::{fields, frame};
 
 #[derive(Debug, Default)]
@@ -16,6 +16,8 @@ pub(super) struct State {
     pub(super) running: HashMap<JobId, Job>,
     /// Running jobs whose soft limit has passed and who have not been told.
     pub(super) overdue: VecDeque<JobId>,
+    /// Running jobs to be cancelled.
+    pub(super) cancelled: VecDeque<(JobId, Cancel)>,
 
     /// Started and not yet told.
     pub(super) started: Vec<JobId>,
@@ -31,6 +33,8 @@ pub(super) struct State {
 
     /// The link thread will look at the buffer within `LINGER` by itself.
     pub(super) armed: bool,
+    /// It is to write at once what is in the buffer.
+    pub(super) hurried: bool,
     /// Something was reported since it last looked.
     pub(super) active: bool,
 
