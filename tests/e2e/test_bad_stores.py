@@ -6,8 +6,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from apps import basic
 from servers.own_server import MemcachedServer
-from servers.worker_process import StartWorker, wait_until
+from servers.worker_process import StartWorker, urls, wait_until
 
 from umbel import Umbel
 from umbel.exceptions import OperationalError
@@ -30,6 +31,17 @@ def test_a_child_that_dies_after_it_has_stored_a_result(tmp_path: Path, start_wo
         assert app.send_task("count").get(timeout=PATIENCE) == 3
         assert app.AsyncResult(result.id).result == 1
         assert app.client.dead_letters() == []
+
+
+def test_coroutines_on_one_loop_store_there_too(tmp_path: Path, start_worker: StartWorker) -> None:
+    (tmp_path / "results").mkdir()
+    broker, results = f"sqlite:///{tmp_path}/broker.sqlite3", f"file://{tmp_path}/results"
+    start_worker("-P", "asyncio", "-c", "20", env=urls(broker, results)).wait_ready()
+    with basic.build(broker_url=broker, result_backend=results) as app:
+        sent = [app.tasks["basic.aadd"].delay(number, 1) for number in range(50)]
+        assert app.ResultSet(sent).get(timeout=PATIENCE) == list(range(1, 51))
+        with pytest.raises(TypeError):
+            app.tasks["basic.aadd"].delay(1, "x").get(timeout=PATIENCE)
 
 
 def test_a_store_that_is_away_when_a_task_ends() -> None:

@@ -91,6 +91,8 @@ class Tracer:
 
         Raises what a task raises to end its process (KeyboardInterrupt, WorkerShutdown), after the report.
         """
+        if self._stores_here:
+            link = cast("ChildLink", StoringLink(link, self._app.client))
         accepted = self._accepted(job, link)
         if accepted is None:
             return
@@ -105,8 +107,6 @@ class Tracer:
 
     def _accepted(self, job: Job, link: ChildLink) -> tuple[TaskRunner, Context, Any, Any] | None:
         """What to run; None if that cannot be, which has been reported."""
-        if self._stores_here:
-            link = cast("ChildLink", StoringLink(link, self._app.client))
         try:
             accepted = self._read(job)
         except _Unreadable as error:

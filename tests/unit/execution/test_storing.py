@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from umbel import _native
-from umbel.execution.storing import StoringLink
+from umbel.execution.storing import LaterLink, StoringLink
 
 
 class Client:
@@ -65,3 +67,25 @@ def test_what_cannot_be_stored_is_reported_without_its_record(error: Exception) 
     storing.finish(Job, "FAILURE", "reject", b"another", None, (), "why", kind="internal-error")
     assert client.stored == []
     assert link.finished == [(Job, "FAILURE", "reject", None, None, (), "why", "internal-error")]
+
+
+def test_on_an_event_loop_a_thread_stores_and_reports() -> None:
+    client, link = Client(_native.UnavailableError("busy")), Link()
+    either: Any = (link, client)
+    with ThreadPoolExecutor(1) as thread:
+        later: Any = LaterLink(*either, thread)
+
+        async def run() -> None:
+            later.started(Job, b"progress", None, "PROGRESS")
+            later.finish(Job, "SUCCESS", "ack", b"record", 9.0)
+            await later.settled()
+
+        asyncio.run(run())
+        assert [one[1:3] for one in client.stored] == [("PROGRESS", b"progress"), ("SUCCESS", b"record")]
+        assert link.finished == [(Job, "SUCCESS", "ack", None, None, (), "", "rejected")]
+        client.errors = [_native.ProtocolError("too large")] * 2
+        later.started(Job, b"progress", None, "PROGRESS")
+        later.finish(Job, "SUCCESS", "ack", b"record", 9.0)
+        asyncio.run(later.settled())
+        assert link.finished[1][1:3] == ("FAILURE", "reject")
+        assert "cannot be stored: too large" in link.finished[1][6]
