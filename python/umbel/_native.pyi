@@ -115,7 +115,7 @@ class DeadLetterDict(TypedDict):
     content_encoding: str
 
 #: Content type, content encoding and body.
-Content: TypeAlias = tuple[str, str, bytes]
+_Content: TypeAlias = tuple[str, str, bytes]
 
 @final
 class Client:
@@ -196,7 +196,7 @@ class Client:
     def revoked(self) -> list[str]:
         """Ids of tasks that the broker knows to be revoked, sorted."""
 
-    def broadcast(self, exchange: str, headers: str, content: Content) -> None:
+    def broadcast(self, exchange: str, headers: str, content: _Content) -> None:
         """Says something to everybody who listens on `exchange` now."""
 
     def open_box(self, exchange: str, routing_key: str) -> None:
@@ -310,7 +310,7 @@ class Worker:
     def revoked(self) -> list[str]:
         """Ids of tasks that are revoked, sorted. Raises as `stats`."""
 
-    def answer(self, exchange: str, routing_key: str, headers: str, content: Content) -> None:
+    def answer(self, exchange: str, routing_key: str, headers: str, content: _Content) -> None:
         """Sends the answer to a request into the box of who asked, soon."""
 
     def want_notices(self, received: bool) -> None: ...
