@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from benches import results
+from benches import crowd, results
 from benches.peers import PEERS
 from benches.run import main
 from benches.scenarios import MEASUREMENTS
@@ -102,3 +102,8 @@ def test_help_names_every_peer_and_scenario() -> None:
     # Names are broken at their hyphens.
     shown = "".join(done.stdout.split())
     assert [name for name in (*PEERS, *MEASUREMENTS) if name not in shown] == []
+
+
+def test_a_crowd_of_coroutines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert crowd.main(["--tasks", "50", "--nap", "0.5"]) == 0
+    assert capsys.readouterr().out.startswith("50 of 50 tasks at a time in one process, ")

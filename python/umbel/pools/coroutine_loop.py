@@ -37,8 +37,38 @@ MOST_THREADS = 128
 def run_jobs(app: Umbel, link: ChildLink, options: PoolOptions) -> None:
     """Runs jobs until the main process says stop or is gone, or this child retires."""
     retirement = Retirement(link, options.max_tasks_per_child, options.max_memory_per_child)
-    loop = CoroutineLoop(app, options.request.hostname, link, options.slots, retirement)
-    asyncio.run(loop.run())
+    run_to_end(CoroutineLoop(app, options.request.hostname, link, options.slots, retirement).run())
+
+
+def run_to_end(main: Coroutine[object, object, None]) -> None:
+    """As `asyncio.run`, but goes on when an asyncio task that a task has started ends with `SystemExit` or
+    `KeyboardInterrupt`: whoever awaits it gets that, and the tasks beside it are not to suffer.
+    """
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        task = loop.create_task(main, name="umbel")
+        while not task.done():
+            try:
+                loop.run_until_complete(task)
+            except (SystemExit, KeyboardInterrupt) as error:
+                logger.warning("An asyncio task raised %r; the event loop goes on", error)
+    finally:
+        _close(loop)
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    """Ends what tasks have left running, as `asyncio.run` does."""
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    try:
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 class Turns:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from umbel.worker.options import WorkerOptions
 from umbel.worker.worker import Worker
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def start_worker(
     app: Umbel,
     concurrency: int = 1,
-    pool: Literal["threads", "solo"] = "threads",
+    pool: str = "threads",
     queues: Sequence[str] | None = None,
     loglevel: int | str = logging.ERROR,
     perform_ping_check: bool = True,
@@ -34,7 +34,8 @@ def start_worker(
     Args:
         app: Its broker may be `memory://`, which needs nothing at all.
         concurrency: Tasks at once.
-        pool: `threads`, or `solo` for one at a time.
+        pool: `threads`, `solo` for one at a time, or the path of a class derived from them: pools with processes
+            need a program of their own.
         queues: As `-Q`.
         loglevel: Accepted for Celery's sake; logging stays as the test has it.
         perform_ping_check: Wait until the broker has been reached.

@@ -229,7 +229,11 @@ class Supervisor:
         """Asks the autoscaler, and comes again."""
         if self._autoscaler is None or self.stopping:
             return
-        stats = self._engine.stats()
+        try:
+            stats = self._engine.stats()
+        except (RuntimeError, OSError) as error:
+            logger.error("The engine does not say how busy it is, so the pool keeps its size: %s", error)
+            return
         waiting = stats["waiting"] + stats["queued"]
         load = Load(stats["children"], stats["slots"], stats["running"], waiting, stats["more"])
         former, self._size = self._size, self._autoscaler.size(self._size, load, time.monotonic())

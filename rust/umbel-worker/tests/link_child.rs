@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use umbel_protocol::{Message, ResultWrite};
-use umbel_worker::engine::{Job, JobId, Outcome, Verdict};
+use umbel_worker::engine::{Cancel, Job, JobId, Outcome, Verdict};
 use umbel_worker::link::parent::LinkBroken;
 use umbel_worker::link::{ChildLink, LinkError, PROTOCOL_VERSION, ParentLink, ToMain};
 
@@ -450,6 +450,82 @@ fn a_soft_limit_hits_its_job_and_never_the_next() {
     main.dispatch([3]);
     assert_eq!(main.finished(1)[0].verdict, Verdict::Success);
     assert_eq!(reap(pid), 0);
+}
+
+/// Whether a descriptor becomes readable in time.
+fn is_readable(descriptor: BorrowedFd<'_>, wait: Duration) -> bool {
+    let timeout = Timespec::try_from(wait).unwrap();
+    rustix::event::poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&timeout)).unwrap() > 0
+}
+
+fn numbers(jobs: &[Job]) -> Vec<u64> {
+    jobs.iter().map(|job| job.id.0).collect()
+}
+
+#[test]
+fn an_event_loop_is_called_while_there_are_jobs_and_for_the_end() {
+    let (mut main, link) = linked(10);
+    let bell = link.bell().unwrap();
+    assert!(is_readable(bell, DEADLINE), "it looks once");
+    assert!(link.take(10).is_empty());
+    assert!(!is_readable(bell, Duration::ZERO));
+    main.dispatch(1..=5);
+    assert!(is_readable(bell, DEADLINE));
+    assert_eq!(numbers(&link.take(2)), [1, 2]);
+    assert!(is_readable(bell, Duration::ZERO), "there are more");
+    assert!(link.take(0).is_empty());
+    assert!(!is_readable(bell, Duration::ZERO), "there is no room, and nothing to be called for");
+    assert_eq!(numbers(&link.take(10)), [3, 4, 5]);
+    assert!(matches!(main.next(), ToMain::Started(_)));
+    assert!(!link.is_ending());
+    main.link.send_stop();
+    main.flush();
+    assert!(is_readable(bell, DEADLINE));
+    assert!(link.is_ending());
+}
+
+#[test]
+fn interruptions_are_told_once_and_for_jobs_that_run() {
+    let (mut main, link) = linked(10);
+    let bell = link.bell().unwrap();
+    main.dispatch([1, 2]);
+    while link.running() == 0 {
+        assert!(is_readable(bell, DEADLINE));
+        link.take(1);
+    }
+    main.link.send_cancel(JobId(2), Cancel::Revoked);
+    main.link.send_soft_limit(JobId(1));
+    main.link.send_cancel(JobId(1), Cancel::TimeLimit);
+    main.flush();
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        assert!(is_readable(bell, DEADLINE));
+        link.take(0);
+        told.extend(link.interruptions());
+    }
+    assert_eq!(told, [(JobId(1), None), (JobId(1), Some(Cancel::TimeLimit))]);
+    assert!(link.interruptions().is_empty());
+}
+
+#[test]
+fn an_event_loop_leaves_writing_to_the_link_thread() {
+    let (mut main, link) = linked(10);
+    link.bell().unwrap();
+    main.dispatch([1]);
+    let job = next(&link);
+    assert!(link.report(&outcome(&job)).unwrap(), "it is the only one, and due");
+    assert!(link.has_bell());
+    link.write_soon();
+    assert_eq!(main.finished(1)[0].job, JobId(1));
+}
+
+#[test]
+fn a_child_that_wants_relief_takes_jobs() {
+    let (mut main, link) = linked(1);
+    link.ask_for_relief();
+    assert!(matches!(main.report(), ToMain::WantsRelief));
+    main.dispatch([1]);
+    assert_eq!(next(&link).id, JobId(1));
 }
 
 #[test]

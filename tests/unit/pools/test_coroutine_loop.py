@@ -14,7 +14,7 @@ import pytest
 from umbel import Umbel
 from umbel.exceptions import WorkerShutdown
 from umbel.pools.child import Retirement
-from umbel.pools.coroutine_loop import PORTION, CoroutineLoop, Turns
+from umbel.pools.coroutine_loop import PORTION, CoroutineLoop, Turns, run_to_end
 
 if TYPE_CHECKING:
     from umbel._native import ChildLink
@@ -110,7 +110,7 @@ def app() -> Any:
 def run(app: Umbel, link: Link, slots: int = 100, **limits: Any) -> Link:
     child = cast("ChildLink", link)
     app.finalize()
-    asyncio.run(CoroutineLoop(app, "w@h", child, slots, Retirement(child, **limits)).run())
+    run_to_end(CoroutineLoop(app, "w@h", child, slots, Retirement(child, **limits)).run())
     link.close()
     return link
 
@@ -257,6 +257,48 @@ def test_a_task_may_end_its_process_and_lets_the_others_end(app: Umbel) -> None:
     link = Link(Job(1, "wait"), Job(2, "leave"))
     run(app, link)
     assert link.outcomes == {"job-1": "SUCCESS", "job-2": "FAILURE"}
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_what_ends_a_loop_as_a_rule_ends_one_task_here(app: Umbel, error: type[BaseException]) -> None:
+    async def part() -> None:
+        raise error
+
+    @app.task(name="split")
+    async def split() -> None:
+        await asyncio.gather(part())
+
+    @app.task(name="wait")
+    async def wait() -> None:
+        while not link.outcomes:
+            await asyncio.sleep(0)
+
+    link = Link(Job(1, "wait"), Job(2, "split"))
+    link.on_finish = lambda _state: link.stop()
+    run(app, link)
+    assert link.outcomes == {"job-1": "SUCCESS", "job-2": "FAILURE"}
+
+
+def test_what_tasks_leave_running_is_cancelled_at_the_end(app: Umbel) -> None:
+    ended: list[str] = []
+
+    async def background() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append("background")
+
+    left: list[asyncio.Task[None]] = []
+
+    @app.task(name="leave")
+    async def leave() -> None:
+        left.append(asyncio.get_running_loop().create_task(background()))
+        await asyncio.sleep(0)
+
+    link = Link(Job(1, "leave"))
+    stop_after(link, 1)
+    run(app, link)
+    assert ended == ["background"]
 
 
 def test_tasks_that_are_unknown_are_refused(app: Umbel) -> None:
