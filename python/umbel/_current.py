@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -26,6 +27,7 @@ __all__ = [
     "pop_request",
     "push_request",
     "register_app",
+    "replaced_apps",
     "set_app_factory",
     "set_current_app",
     "set_default_app",
@@ -78,6 +80,19 @@ def set_default_app(app: AppInterface) -> None:
     """Makes `app` the one used by threads that have no current one."""
     global _default_app
     _default_app = app
+
+
+@contextmanager
+def replaced_apps(app: Any) -> Iterator[None]:
+    """Inside, `app` (None: none) is current in this thread and the default; for tests."""
+    global _default_app
+    former, former_default = getattr(_local, "app", None), _default_app
+    if app is not None:
+        _local.app = _default_app = app
+    try:
+        yield
+    finally:
+        _local.app, _default_app = former, former_default
 
 
 def current_app() -> AppInterface:

@@ -71,6 +71,9 @@ def parse_iso8601(text: str, /) -> tuple[float, bool]:
 def record_is_success(record: bytes, /) -> bool:
     """Whether a result record says SUCCESS, in any of Celery's serializers, compressed or not."""
 
+def set_clock_offset(seconds: float) -> None:
+    """Sets how far the clock of brokers, stores and engines in this process is from the machine's; for tests."""
+
 def uuid4() -> str:
     """A random task id; safe after fork."""
 
@@ -114,6 +117,15 @@ class DeadLetterDict(TypedDict):
     content_type: str
     content_encoding: str
 
+@type_check_only
+class WaitingDict(TypedDict):
+    due: float | None  # of a delayed message
+    headers: dict[str, Any] | None
+    properties: dict[str, Any] | None
+    body: bytes
+    content_type: str
+    content_encoding: str
+
 #: Content type, content encoding and body.
 _Content: TypeAlias = tuple[str, str, bytes]
 
@@ -140,6 +152,19 @@ class Client:
         repeats until `timeout` (None: the option `publish_timeout`), or until an error that comes `patience` or more
         after the first (None: that does not matter, 0: one try). Then raises the last error: any of the messages may
         have been sent by then."""
+
+    def publish_once(
+        self,
+        message: MessageDict,
+        name: str,
+        owner: str,
+        life: float,
+        replace: bool,
+        timeout: float | None = None,
+        patience: float | None = None,
+    ) -> tuple[Literal["published", "refused"], str | None]:
+        """Sends a message and takes the lock `name` for `owner` in one step, unless another has it and is to keep it
+        (`replace`). Tells whether it was published, and the other owner."""
 
     def bind(
         self,
@@ -185,6 +210,9 @@ class Client:
         while it is out of reach for more than 30 s, or once if it refuses; ids stay watched."""
 
     def queue_length(self, queue: str, /) -> int: ...
+    def peek(self, queue: str, limit: int = 100) -> list[WaitingDict]:
+        """Up to `limit` messages that nobody holds: ready ones in the order of service, then delayed ones."""
+
     def purge(self, queue: str, /) -> int: ...
     def dead_letters(self, offset: int = 0, limit: int = 100) -> list[DeadLetterDict]: ...
     def dead_letter(self, id: str, /) -> DeadLetterDict | None: ...
@@ -249,6 +277,8 @@ class TaskDict(TypedDict, total=False):
     store_errors_even_if_ignored: bool
     time_limit: float | None
     soft_time_limit: float | None
+    rate_limit: float  # a second; 0: without limit
+    unique: bool  # its messages may hold locks
 
 @final
 class Worker:
@@ -314,6 +344,9 @@ class Worker:
         """Sends the answer to a request into the box of who asked, soon."""
 
     def want_notices(self, received: bool) -> None: ...
+    def tick(self) -> None:
+        """Makes the engine look at the clock, which was moved."""
+
     def stats(self) -> dict[str, Any]:
         """Counters: held, waiting, timed, queued, running, unconfirmed, window, children, slots; since the start:
         received, succeeded, failed, retried, ignored, rejected, requeued, delayed, dead, expired, revoked, lost,

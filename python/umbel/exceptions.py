@@ -16,6 +16,7 @@
     │   │   ├── TimeoutError
     │   │   ├── MaxRetriesExceededError
     │   │   ├── TaskRevokedError
+    │   │   ├── DuplicateTaskError
     │   │   ├── InvalidTaskError
     │   │   └── ChordError
     ├── BackendError
@@ -68,6 +69,7 @@ __all__ = [
     "ContentDisallowed",
     "DecodeError",
     "DuplicateNodenameWarning",
+    "DuplicateTaskError",
     "DuplicateTaskNameWarning",
     "EncodeError",
     "FixupWarning",
@@ -269,6 +271,19 @@ class MaxRetriesExceededError(TaskError):
 
 class TaskRevokedError(TaskError):
     """The task was revoked or has expired, so there is no result."""
+
+
+class DuplicateTaskError(TaskError):
+    """A unique task that is the same was sent before and has not ended; not in Celery."""
+
+    def __init__(self, task: str = "", task_id: str = "") -> None:
+        super().__init__(task, task_id)
+        self.task = task
+        #: Of the one that was sent before.
+        self.task_id = task_id
+
+    def __str__(self) -> str:
+        return f"Task {self.task} is unique, and {self.task_id} is the same and has not ended"
 
 
 class InvalidTaskError(TaskError):

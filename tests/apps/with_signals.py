@@ -20,6 +20,9 @@ NAMES = (
     "task_postrun",
     "task_success",
     "task_failure",
+    "task_received",
+    "task_revoked",
+    "task_unknown",
 )
 
 app = Umbel("signals")
@@ -28,8 +31,10 @@ app = Umbel("signals")
 def connect(name: str) -> None:
     """A receiver that notes the signal of that name."""
 
-    def receiver(**_: Any) -> None:
-        note(os.environ["UMBEL_TEST_SIGNALS"], f"{name} {os.getpid()}")
+    def receiver(**given: Any) -> None:
+        what = {key: given[key] for key in ("terminated", "signum", "expired", "name") if key in given}
+        more = f" {given['sender']} {given['request'].id} {what}" if name == "task_revoked" else ""
+        note(os.environ["UMBEL_TEST_SIGNALS"], f"{name} {os.getpid()}{more}")
 
     getattr(signals, name).connect(receiver, weak=False)
 

@@ -136,14 +136,24 @@ def test_signals_reach_the_process_of_the_app(url: str, tmp_path: Path, start_wo
     client.send_task("signals.add", (1, 2)).get(timeout=PATIENCE)
     with pytest.raises(ValueError, match="no"):
         client.send_task("signals.fail").get(timeout=PATIENCE)
-    wait_until(lambda: any(line.startswith("task_failure") for line in notes(path)), PATIENCE, "task_failure")
+    revoked = client.send_task("signals.add", (1, 2), countdown=2)
+    expired = client.send_task("signals.add", (1, 2), expires=-1)
+    revoked.revoke()
+    client.send_task("signals.unknown")
+    for name in ("task_failure", "task_received", "task_unknown", f"task_revoked.*{revoked.id}", f".*{expired.id}"):
+        wait_until(lambda name=name: any(re.match(name, line) for line in notes(path)), PATIENCE, name)  # type: ignore[misc]
     assert worker.stop() == 0, worker.log()
-    lines = [line.split() for line in notes(path)]
+    told = "\n".join(notes(path))
+    at_once = {"terminated": False, "signum": None, "expired": False}
+    assert f"<@task: signals.add of signals> {revoked.id} {at_once}" in told
+    assert f"{expired.id} { {**at_once, 'expired': True} }" in told
+    lines = [line.split()[:2] for line in notes(path)]
     zygote, child = by_name(lines, "worker_init"), by_name(lines, "worker_process_init")
     assert zygote != child
     assert worker.pid not in (zygote, child)
     assert by_name(lines, "worker_ready") == by_name(lines, "worker_shutting_down") == zygote
     assert by_name(lines, "worker_shutdown") == zygote
+    assert by_name(lines, "task_received") == by_name(lines, "task_unknown") == by_name(lines, "task_revoked") == zygote
     assert by_name(lines, "task_prerun") == by_name(lines, "task_postrun") == by_name(lines, "task_success") == child
     assert by_name(lines, "worker_process_shutdown") == child
 

@@ -16,7 +16,7 @@ from umbel import _current, _native
 from umbel._current import Proxy
 from umbel.app.annotations import annotate
 from umbel.app.builtins import add_builtin_tasks
-from umbel.app.clock import timezone_of
+from umbel.app.clock import timestamp, timezone_of
 from umbel.app.definition import adopt_task, define_task
 from umbel.app.identity import identity
 from umbel.app.registry import TaskRegistry, import_tasks, task_name
@@ -164,7 +164,7 @@ class Umbel:
 
     def now(self) -> datetime:
         """This moment, in `timezone`."""
-        return datetime.now(self.timezone)
+        return datetime.fromtimestamp(timestamp(), self.timezone)
 
     # --- tasks
 

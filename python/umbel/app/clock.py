@@ -1,4 +1,4 @@
-"""The application's time zone."""
+"""The application's time zone, and the time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,26 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from umbel.config import Settings
 from umbel.exceptions import ImproperlyConfigured
 
-__all__ = ["LocalTimezone", "timezone_of"]
+__all__ = ["LocalTimezone", "moved", "set_moved", "timestamp", "timezone_of"]
+
+#: How far tests have moved the clock, seconds.
+_moved = 0.0
+
+
+def moved() -> float:
+    """How far tests have moved the clock, seconds."""
+    return _moved
+
+
+def set_moved(seconds: float) -> None:
+    """Moves the clock of this process' applications; see `umbel.testing`."""
+    global _moved
+    _moved = seconds
+
+
+def timestamp() -> float:
+    """This moment, seconds since the epoch."""
+    return time.time() + _moved
 
 
 class LocalTimezone(tzinfo):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from umbel import _native
+from umbel.app.clock import timestamp
 from umbel.exceptions import from_native
 from umbel.serialization import accepted as content_types
 from umbel.serialization import dumps, loads
@@ -185,7 +186,7 @@ class Control:
         return f"{self.app.conf.control_exchange}.pidbox"
 
     def _keep(self, ids: Iterable[str], stamps: Iterable[tuple[str, str]]) -> None:
-        until = time.time() + self.app.conf.revoke_expires
+        until = timestamp() + self.app.conf.revoke_expires
         try:
             self.app.client.revoke(list(ids), list(stamps), until)
         except _native.NativeError as error:

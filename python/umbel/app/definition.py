@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from umbel.app.registry import task_name
-from umbel.exceptions import DuplicateTaskNameWarning, ImproperlyConfigured
+from umbel.exceptions import DuplicateTaskNameWarning
 from umbel.task import Task
 from umbel.task.retry import add_autoretry
 
 if TYPE_CHECKING:
     from umbel.app.app import Umbel
+    from umbel.task.models import ModelKind, ModelWrapper
 
 __all__ = ["adopt_task", "define_task"]
 
@@ -26,12 +27,13 @@ def define_task(app: Umbel, function: Callable[..., Any], options: dict[str, Any
     name: str = options.pop("name", None) or app.gen_task_name(function.__name__, function.__module__)
     base = options.pop("base", None) or base
     bind = bool(options.pop("bind", False))
-    if options.pop("pydantic", False):
-        raise ImproperlyConfigured(f"Task {name}: pydantic=True is not supported by this version; see the parity table")
     existing = app.registry.get(name)
     if existing is not None:
         _warn_if_another(existing, function, name)
         return existing
+    original, models = function, _models_of(app, function, name, bind, options)
+    if models is not None:
+        function = models.wrap()
     attributes: dict[str, Any] = {
         "_app": app,
         "name": name,
@@ -40,7 +42,8 @@ def define_task(app: Umbel, function: Callable[..., Any], options: dict[str, Any
         "__doc__": function.__doc__,
         "__module__": function.__module__,
         "__qualname__": getattr(function, "__qualname__", function.__name__),
-        "__wrapped__": function if bind else staticmethod(function),
+        "__wrapped__": original if bind else staticmethod(original),
+        "_models": models,
         "__header__": None,
         **options,
     }
@@ -48,6 +51,24 @@ def define_task(app: Umbel, function: Callable[..., Any], options: dict[str, Any
     task.__dict__["__name__"] = function.__name__
     task.__dict__["__qualname__"] = attributes["__qualname__"]
     return adopt_task(app, task)
+
+
+def _models_of(
+    app: Umbel, function: Callable[..., Any], name: str, bind: bool, options: dict[str, Any]
+) -> ModelWrapper | None:
+    """What converts models, if `pydantic=True` or `dataclasses=True` ask for it; takes those options away."""
+    pydantic, dataclasses = bool(options.pop("pydantic", False)), bool(options.pop("dataclasses", False))
+    more = {key: options.pop(f"pydantic_{key}", None) for key in ("strict", "context", "dump_kwargs")}
+    if not (pydantic or dataclasses):
+        return None
+    from umbel.task.models import DataclassKind, ModelWrapper, PydanticKind
+
+    kinds: list[ModelKind] = []
+    if pydantic:
+        kinds.append(PydanticKind(app, name, **{key: value for key, value in more.items() if value is not None}))
+    if dataclasses:
+        kinds.append(DataclassKind())
+    return ModelWrapper(function, bind, kinds)
 
 
 def adopt_task(app: Umbel, task: Task[..., Any]) -> Task[..., Any]:

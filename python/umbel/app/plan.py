@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umbel import _native
 from umbel.app.call import Call
@@ -13,6 +13,9 @@ from umbel.routing import Destination, Router
 from umbel.serialization import by_name
 from umbel.task.options import EXECUTION_OPTIONS
 from umbel.task.task import Task
+
+if TYPE_CHECKING:
+    from umbel.app.unique import Uniqueness
 
 __all__ = ["Encoding", "Plan"]
 
@@ -47,6 +50,7 @@ class Plan:
         "shadow_name",
         "task",
         "template",
+        "unique",
         "version",
     )
 
@@ -62,6 +66,12 @@ class Plan:
         overridden = task is not None and type(task).shadow_name is not Task.shadow_name
         self.shadow_name = task.shadow_name if task is not None and overridden else None
         check_limits(self.defaults)
+        #: None: the task may be sent at any time.
+        self.unique: Uniqueness | None = None
+        if task is not None and (task.unique or task.debounce):
+            from umbel.app.unique import uniqueness_of
+
+            self.unique = uniqueness_of(task)
         #: Options every call of this task has, when the caller gives none.
         self.call = Call(self.defaults)
         #: None if a route looks at the arguments.

@@ -21,6 +21,7 @@ from umbel.signals import after_task_publish
 
 if TYPE_CHECKING:
     from umbel.app.app import Umbel
+    from umbel.app.unique import Uniqueness
     from umbel.task import Task
 
 __all__ = ["Sender"]
@@ -99,6 +100,8 @@ class Sender:
         plan = self._builder.plan(name, task)
         if plan.always_eager and not by_name:
             return self._run_eagerly(plan, args, kwargs, options)
+        if plan.unique is not None and plan.unique.is_meant(options):
+            return self._send_unique(plan, plan.unique, args, kwargs, options)
         prepared = self.prepare(name, args, kwargs, options, task, plan)
         if not options:
             self.publish((prepared,))
@@ -116,6 +119,8 @@ class Sender:
         plan = self._builder.plan(task.name, task)
         if plan.always_eager:
             return [self._run_eagerly(plan, args, kwargs, options) for args in calls]
+        if plan.unique is not None:
+            return [self._send_unique(plan, plan.unique, args, kwargs, options) for args in calls]
         batch = [self.prepare(task.name, args, kwargs, options, task, plan) for args in calls]
         retry, policy = options.get("retry"), options.get("retry_policy")
         self.publish_many(batch, retry, policy)
@@ -142,6 +147,23 @@ class Sender:
             parent.children.append(result)
         return result
 
+    def _send_unique(
+        self, plan: Plan, unique: Uniqueness, args: Any, kwargs: Any, options: dict[str, Any]
+    ) -> AsyncResult[Any]:
+        options = unique.options(options)
+        lock = unique.lock(args, kwargs)
+        prepared = self.prepare(plan.name, args, kwargs, options, plan.task, plan)
+        bounds = self._bounds_of(options.get("retry"), options.get("retry_policy"))
+        try:
+            self.bind((prepared,), bounds)
+        except _native.NativeError as error:
+            raise from_native(error) from error
+        other = unique.publish(self._app, prepared, lock, bounds)
+        if other is not None:
+            return other
+        self.announce((prepared,))
+        return self._result(prepared, options)
+
     def _run_eagerly(self, plan: Plan, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult[Any]:
         encoding = self._builder.encoding(plan, Call({**plan.defaults, **options}))
         # Through the serializer, so that a task sees what it would see in a worker.
@@ -156,14 +178,7 @@ class Sender:
         self, batch: Sequence[Prepared], retry: bool | None = None, policy: Mapping[str, Any] | None = None
     ) -> None:
         """Publishes messages in order. Raises OperationalError when the broker cannot be reached in time."""
-        if self._version != self._conf.version:
-            self._refresh()
-        bounds = self._default_bounds
-        if retry is not None or policy:
-            conf = self._conf
-            again = conf.task_publish_retry if retry is None else retry
-            merged = {**conf.task_publish_retry_policy, **(policy or {})}
-            bounds = self._bounds(again, merged)
+        bounds = self._bounds_of(retry, policy)
         try:
             self.bind(batch, bounds)
             self._app.client.publish([prepared.message for prepared in batch], *bounds)
@@ -171,6 +186,16 @@ class Sender:
             raise from_native(error) from error
         if after_task_publish.receivers:
             self.announce(batch)
+
+    def _bounds_of(self, retry: bool | None, policy: Mapping[str, Any] | None) -> _Bounds:
+        """How long a publish with these options may take."""
+        if self._version != self._conf.version:
+            self._refresh()
+        if retry is None and not policy:
+            return self._default_bounds
+        conf = self._conf
+        again = conf.task_publish_retry if retry is None else retry
+        return self._bounds(again, {**conf.task_publish_retry_policy, **(policy or {})})
 
     def announce(self, batch: Sequence[Prepared]) -> None:
         """Sends `after_task_publish` for messages that have been published."""

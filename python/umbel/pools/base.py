@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 import selectors
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from umbel.pools.app_finder import add_working_directory, find_app
 from umbel.pools.description import AppDescription, LoadRequest
@@ -138,8 +138,9 @@ class Pool(ABC):
         """The worker stops: children that cannot be started now are announced as gone."""
 
     @abstractmethod
-    def send_signal(self, name: str) -> None:
-        """Sends one of Celery's worker signals (`worker_ready`, …) in the process where the app lives."""
+    def send_signal(self, name: str, fields: Mapping[str, Any] | None = None) -> None:
+        """Sends one of Celery's worker signals (`worker_ready`, …) in the process where the app lives, or with `fields`
+        one of `umbel.pools.task_signals`."""
 
     @abstractmethod
     def close(self) -> None:

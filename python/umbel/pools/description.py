@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 from umbel.backends.opening import is_native, store_settings
 from umbel.config import Settings
 from umbel.exceptions import ImproperlyConfigured
+from umbel.pools.task_signals import wanted_signals
 from umbel.routing import Queues, queues_from_conf
 from umbel.serialization import accepted
+from umbel.utils.time import rate
 
 if TYPE_CHECKING:
     from umbel._native import TaskDict
@@ -94,6 +96,8 @@ class AppDescription:
     queues: list[QueueBinding]
     #: MIME names.
     accept: list[str]
+    #: Names of the signals about tasks (`umbel.pools.task_signals`) that somebody listens to.
+    signals: list[str] = field(default_factory=list)
     #: Names of the threads that importing the app started, besides the main thread.
     threads: list[str] = field(default_factory=list)
 
@@ -121,6 +125,7 @@ def describe(app: Umbel, request: LoadRequest) -> AppDescription:
         tasks=[task_entry(task) for task in app.tasks.values()],
         queues=consumed_queues(queues_from_conf(app.conf), request.queues, request.exclude_queues),
         accept=sorted(accepted(app.conf.accept_content)),
+        signals=wanted_signals(),
     )
 
 
@@ -164,7 +169,19 @@ def task_entry(task: Task[..., Any]) -> TaskDict:
         "store_errors_even_if_ignored": bool(task.store_errors_even_if_ignored),
         "time_limit": task.time_limit,
         "soft_time_limit": task.soft_time_limit,
+        "rate_limit": _rate_of(task),
+        "unique": bool(task.unique or task.debounce),
     }
+
+
+def _rate_of(task: Task[..., Any]) -> float:
+    """Tasks a second; 0: without limit. Raises ImproperlyConfigured."""
+    if task.app.conf.worker_disable_rate_limits:
+        return 0.0
+    try:
+        return rate(task.rate_limit)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"Task {task.name}: rate_limit {error}") from error
 
 
 def consumed_queues(queues: Queues, only: Sequence[str] = (), without: Sequence[str] = ()) -> list[QueueBinding]:

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -93,10 +93,10 @@ class PreforkPool(Pool):
     def size(self) -> int:
         return self._size
 
-    def send_signal(self, name: str) -> None:
+    def send_signal(self, name: str, fields: Mapping[str, Any] | None = None) -> None:
         if self._ready:
             with contextlib.suppress(ChannelClosed):
-                self._channel.send({"command": "signal", "name": name})
+                self._channel.send({"command": "signal", "name": name, "fields": fields})
 
     def describe(self) -> str:
         return f"{self.name} (spawn)" if self._spawning else self.name

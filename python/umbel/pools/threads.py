@@ -7,6 +7,8 @@ import logging
 import socket
 import threading
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from umbel import signals
 from umbel._native import ChildLink
@@ -16,6 +18,7 @@ from umbel.pools.base import AppSource, Pool, PoolOptions, Supervisor
 from umbel.pools.child import LEAVE, JobLoop
 from umbel.pools.description import AppDescription
 from umbel.pools.loading import load_app
+from umbel.pools.task_signals import send_task_signal
 
 logger = logging.getLogger("umbel.worker")
 
@@ -71,8 +74,11 @@ class InProcessPool(Pool):
     def size(self) -> int:
         return 1
 
-    def send_signal(self, name: str) -> None:
-        getattr(signals, name).send(sender=self._app)
+    def send_signal(self, name: str, fields: Mapping[str, Any] | None = None) -> None:
+        if fields is not None:
+            send_task_signal(self._app, name, fields)
+        else:
+            getattr(signals, name).send(sender=self._app)
 
     def _run_loop(self, tracer: Tracer, shared: SharedLink) -> None:
         """Runs jobs in this thread; a task that means the worker stops it."""

@@ -29,6 +29,7 @@ from umbel.pools.lifeline import die_with_parent
 from umbel.pools.loading import load_app
 from umbel.pools.process import flush_standard_streams, freeze_heap, ignore_terminal, leave, run_child, set_up_logs
 from umbel.pools.spawned import options_from
+from umbel.pools.task_signals import send_task_signal
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
@@ -88,7 +89,7 @@ class Zygote:
         elif command == "options":
             self._prepare(options_from(message["options"]))
         elif command == "signal":
-            self._send_signal(message["name"])
+            self._send_signal(message["name"], message["fields"])
         elif command == "exit":
             self._leaving = True
 
@@ -115,7 +116,11 @@ class Zygote:
         set_up_logs(self._app, options.log)
         freeze_heap()
 
-    def _send_signal(self, name: str) -> None:
+    def _send_signal(self, name: str, fields: dict[str, Any] | None) -> None:
+        if fields is not None:
+            assert self._app is not None
+            send_task_signal(self._app, name, fields)
+            return
         getattr(signals, name).send(sender=self._app)
         self._channel.send({"event": "signal-sent", "name": name})
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import Token
 from datetime import datetime
 from importlib import import_module
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, overload
 
 from umbel import _current
@@ -78,6 +79,20 @@ class Task(Generic[P, R]):
     resultrepr_maxsize: int = 1024
     abstract: bool = True
 
+    #: One that waits or runs keeps others like it from being sent.
+    unique: bool = False
+    #: What "like it" means: names of parameters, or a function of the arguments; None: all arguments.
+    unique_key: Any = None
+    #: How long it may keep others out at most, seconds.
+    unique_for: float = 24 * 3600
+    #: When others may be sent again: at its `end`, at its `start`, or only after the `window` of `unique_for`.
+    unique_until: str | None = None
+    #: What becomes of another: the caller gets the result of the `existing` one, DuplicateTaskError is `raise`d, or it
+    #: is sent to `replace` the one that waits.
+    unique_on_duplicate: str | None = None
+    #: Wait this long for others like it, and run the last one, seconds.
+    debounce: float | None = None
+
     autoretry_for: Sequence[type[BaseException]] = ()
     dont_autoretry_for: Sequence[type[BaseException]] = ()
     retry_kwargs: Mapping[str, Any] | None = None
@@ -91,6 +106,8 @@ class Task(Generic[P, R]):
     #: What the sender worked out about this task; it belongs to `umbel.app.sending`.
     _plan: Any = None
     _check: ArgumentCheck | None = None
+    #: Turns models among the arguments into plain values (`pydantic=True`, `dataclasses=True`).
+    _models: Any = None
 
     # --- the task itself
 
@@ -173,6 +190,8 @@ class Task(Generic[P, R]):
         """
         if self._check is not None and self.typing:
             self._check(args or (), kwargs or {})
+        if self._models is not None:
+            args, kwargs = self._models.dump(args, kwargs)
         result: AsyncResult[Any] = self.app.sender.send(self.name, args, kwargs, options, self)
         return result
 
@@ -214,6 +233,9 @@ class Task(Generic[P, R]):
         if self._check is not None and self.typing:
             for args in calls:
                 self._check(args, kwargs or {})
+        if self._models is not None:
+            calls = [self._models.dump(args, None)[0] for args in calls]
+            kwargs = self._models.dump(None, kwargs)[1]
         results: list[AsyncResult[Any]] = self.app.sender.send_many(self, calls, kwargs, options)
         return results
 
@@ -443,6 +465,28 @@ class Task(Generic[P, R]):
             self.app.store_state(request, task_id or request.id, state, meta)
         else:
             self.app.results.store(task_id, state, meta)
+
+    def progress(self, done: float, total: float | None = None, message: str | None = None, every: float = 0.1) -> None:
+        """Tells how far the task has come: the state PROGRESS with `{"current": done, "total": total}`.
+
+        Whoever holds the result sees it as `result.state` and `result.info`, and is told by `get(on_message=...)`.
+
+        Args:
+            done: How much is done.
+            total: Of how much; None if that is not known.
+            message: Words for people.
+            every: Calls that come sooner than this after the last one that was told are left out (seconds); the
+                end is always told.
+        """
+        request, now = self.request, monotonic()
+        told_at = request.__dict__.get("_progress_at")
+        if told_at is not None and now - told_at < every and done != total:
+            return
+        request.__dict__["_progress_at"] = now
+        meta: dict[str, Any] = {"current": done, "total": total}
+        if message is not None:
+            meta["message"] = message
+        self.update_state(state="PROGRESS", meta=meta)
 
     def add_trail(self, result: Any) -> Any:
         """Lists a result among the running task's children."""

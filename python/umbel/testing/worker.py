@@ -14,6 +14,14 @@ from umbel.worker.worker import Worker
 if TYPE_CHECKING:
     from umbel.app import Umbel
 
+#: Workers of this process, in the order in which they were started.
+_running: list[Worker] = []
+
+
+def running_workers() -> list[Worker]:
+    """Workers that `start_worker` runs now, the oldest first."""
+    return list(_running)
+
 
 @contextlib.contextmanager
 def start_worker(
@@ -63,8 +71,11 @@ def start_worker(
             raise TimeoutError(f"the worker has not reached the broker within {shutdown_timeout:g} s")
         if failure:
             raise failure[0]
+        _running.append(worker)
         yield worker
     finally:
+        if worker in _running:
+            _running.remove(worker)
         if thread.is_alive():
             worker.stop("warm")
             thread.join(shutdown_timeout)

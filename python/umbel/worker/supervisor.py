@@ -21,6 +21,7 @@ from umbel.worker.autoscale import Autoscaler, Load
 from umbel.worker.notices import log_notice
 from umbel.worker.signal_inbox import SignalInbox
 from umbel.worker.start_deaths import StartDeaths
+from umbel.worker.task_signals import TaskSignals
 
 if TYPE_CHECKING:
     from umbel._native import Worker
@@ -62,6 +63,7 @@ class Supervisor:
         autoscaler: Decides how many processes the pool has; None: they are as many as it has at first.
         on_request: Called with headers, content type, content encoding and body of remote control requests; None: the
             engine hears none.
+        signals: Sends signals about tasks.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Supervisor:
         on_ready: Callable[[], None] = lambda: None,
         autoscaler: Autoscaler | None = None,
         on_request: Callable[[str, str, str, bytes], None] | None = None,
+        signals: TaskSignals | None = None,
     ) -> None:
         self.selector: selectors.BaseSelector = selectors.DefaultSelector()
         self.restart_wanted = False
@@ -83,6 +86,7 @@ class Supervisor:
         self._shutdown_timeout = shutdown_timeout
         self._retries = retries
         self._on_ready = on_ready
+        self._signals = signals
         self._autoscaler = autoscaler
         self._size = 0
         self._deaths = StartDeaths()
@@ -180,6 +184,8 @@ class Supervisor:
                 handler(*notice[1:])
             else:
                 log_notice(notice)
+                if self._signals is not None:
+                    self._signals.tell(notice)
 
     def _on_spawn(self, count: int) -> None:
         for _ in range(count):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import sys
@@ -20,7 +21,7 @@ from umbel.exceptions import ImproperlyConfigured
 from umbel.pools.app_finder import AppNotFoundError, add_working_directory
 from umbel.pools.base import AppSource, LogOptions, MainThreadPool, Pool, PoolOptions
 from umbel.pools.catalogue import pool_class
-from umbel.pools.description import AppDescription
+from umbel.pools.description import AppDescription, task_entry
 from umbel.worker.autoscale import Autoscaler, make_autoscaler
 from umbel.worker.banner import banner_lines, describe_url, show_banner
 from umbel.worker.control import Mailbox, WorkerState
@@ -29,6 +30,7 @@ from umbel.worker.paths import expand_path
 from umbel.worker.pidfile import PidFile
 from umbel.worker.signal_inbox import SignalInbox
 from umbel.worker.supervisor import RetryLimits, Supervisor
+from umbel.worker.task_signals import TaskSignals
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
@@ -70,6 +72,7 @@ class Worker:
         self.stopped = threading.Event()
         self._app = app
         self._app_path = app_path
+        self._engine: Engine | None = None
         self._inbox = SignalInbox()
         self._restart = False
         self._directory = str(Path.cwd())
@@ -100,6 +103,43 @@ class Worker:
         if self._restart:
             self._restart_program()
         return status
+
+    @property
+    def app(self) -> Umbel | None:
+        """The application, where this process has it."""
+        return self._app
+
+    def reload(self, modules: Sequence[str] = (), reload: bool = False, reloader: Any = None) -> None:
+        """Tells the engine of tasks that were defined since it started; for pools that run them in this process.
+
+        Args:
+            modules: To import first.
+            reload: Import them anew even if they have been imported.
+            reloader: What does that; `importlib.reload` by default.
+
+        Raises:
+            RuntimeError: The worker does not run, or its tasks run in other processes.
+        """
+        if self._engine is None or self._app is None:
+            raise RuntimeError("Only a worker that runs its tasks in this process can be told of new ones")
+        for name in modules:
+            known = sys.modules.get(name)
+            if known is None:
+                importlib.import_module(name)
+            elif reload:
+                (reloader or importlib.reload)(known)
+        self._engine.set_tasks([task_entry(task) for task in self._app.tasks.values()])
+
+    def stats(self) -> dict[str, Any]:
+        """The engine's numbers (see `umbel._native.Worker.stats`). Raises RuntimeError unless it runs."""
+        if self._engine is None:
+            raise RuntimeError("The worker does not run")
+        return self._engine.stats()
+
+    def tick(self) -> None:
+        """Makes the engine look at the clock, which was moved."""
+        if self._engine is not None:
+            self._engine.tick()
 
     def stop(self, kind: Literal["warm", "cold"] = "warm") -> None:
         """Tells it to stop, from any thread. Warm: running tasks finish first; cold: they go back to the queue."""
@@ -132,6 +172,7 @@ class Worker:
             settings["result_backend"],
             engine_options(self.options, settings, description.accept, description.queue_names),
         )
+        self._engine = engine
         if signals and not pool.processes and settings["worker_redirect_stdouts"]:
             logs.redirect_stdouts(settings["worker_redirect_stdouts_level"])
         supervisor = Supervisor(
@@ -143,6 +184,7 @@ class Worker:
             lambda: self._on_ready(description),
             autoscaler,
             self._mailbox(engine, description).receive if settings["worker_enable_remote_control"] else None,
+            TaskSignals(description.signals, lambda name, fields: self._signal(pool, name, fields)),
         )
         pool.attach(supervisor, pool_options, concurrency)
         if not self.options.quiet:
@@ -154,6 +196,9 @@ class Worker:
         pool.send_signal("worker_shutdown")
         self._restart = supervisor.restart_wanted
         return status
+
+    def _signal(self, pool: Pool, name: str, fields: dict[str, Any]) -> None:
+        pool.send_signal(name, {"node": self.hostname, **fields})
 
     def _mailbox(self, engine: Engine, description: AppDescription) -> Mailbox:
         return Mailbox(WorkerState(self.hostname, engine, description), description.settings["task_serializer"])
@@ -236,7 +281,7 @@ class Worker:
 
     def _start(self, engine: Engine, description: AppDescription, pool: Pool) -> None:
         engine.set_tasks(description.tasks)
-        engine.want_notices(self.options.loglevel <= logging.INFO)
+        engine.want_notices(self.options.loglevel <= logging.INFO or "task_received" in description.signals)
         engine.set_pool_size(pool.size)
         engine.start()
 

@@ -18,6 +18,7 @@ use umbel_protocol::{ChordStep, Destination, Malformed, Message, ResultWrite, Ti
 
 use crate::control::{Control, Listener};
 use crate::error::Result;
+use crate::once::{Lock, Taken};
 
 /// Key of one held message, unique per delivery; it names the worker, an epoch and a sequence in the engine's own way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -176,6 +177,10 @@ pub trait Publisher: Send {
     /// An unroutable message is an error and sends nothing of the batch.
     fn publish(&mut self, batch: &[Outgoing]) -> Result<()>;
 
+    /// Takes a lock for a message and publishes it in one step. Where another owner has the lock and is to keep it, nothing
+    /// happens; where the message's own owner has it, that was an earlier attempt, and nothing happens either.
+    fn publish_once(&mut self, outgoing: &Outgoing, lock: &Lock) -> Result<Taken>;
+
     /// Declares that `queue` receives what is sent to `destination` (a binding). The anonymous exchange needs none.
     fn bind(&mut self, queue: &str, destination: &Destination, kind: ExchangeKind) -> Result<()>;
 }
@@ -261,10 +266,23 @@ pub struct DeadLetter {
     pub payload: Payload,
 }
 
+/// A message that nobody holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiting {
+    /// What it is.
+    pub payload: Payload,
+    /// When it is due, if it waits for its time.
+    pub due: Option<Timestamp>,
+}
+
 /// For people and tools.
 pub trait Admin: Send {
     /// Messages ready in `queue`, all priorities; held and delayed ones not counted.
     fn length(&mut self, queue: &str) -> Result<u64>;
+
+    /// Up to `limit` messages of `queue` that nobody holds, as they are: the ready ones in the order in which they will be
+    /// served, then the delayed ones by their time.
+    fn peek(&mut self, queue: &str, limit: usize) -> Result<Vec<Waiting>>;
 
     /// Removes all ready messages of `queue` and says how many.
     fn purge(&mut self, queue: &str) -> Result<u64>;

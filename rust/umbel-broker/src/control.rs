@@ -9,6 +9,7 @@ use std::time::Duration;
 use umbel_protocol::{Destination, Message, Timestamp};
 
 use crate::error::Result;
+use crate::lane::Turn;
 
 /// What is not to run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,6 +61,12 @@ pub trait Control: Send {
     /// All revocations that have not ended.
     fn revoked(&mut self) -> Result<Vec<Revocation>>;
 
+    /// Gives up locks that messages have taken, by name and owner; those that are another's stay.
+    fn release(&mut self, locks: &[(String, String)]) -> Result<()>;
+
+    /// The next turn under a rate limit that all workers share: [`crate::Lane::turn`] on the store's clock.
+    fn turn(&mut self, limit: &str, pause: Duration, patience: Duration) -> Result<Turn>;
+
     /// Says `message` to everybody who listens on `exchange` now.
     fn broadcast(&mut self, exchange: &str, message: &Message) -> Result<()>;
 
@@ -85,6 +92,11 @@ pub trait Listener: Send {
 
 /// How long what is said stays in a store from which listeners fetch it, and answers in a box that nobody closed.
 pub(crate) const KEPT: Duration = Duration::from_secs(60);
+
+/// As stores count time.
+pub(crate) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
 
 #[cfg(test)]
 mod tests {

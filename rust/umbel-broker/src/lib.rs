@@ -4,7 +4,9 @@ pub mod broker;
 pub mod clock;
 pub mod control;
 pub mod error;
+pub mod lane;
 pub mod memory;
+pub mod once;
 pub mod open;
 pub mod queue;
 pub mod redis;
@@ -14,12 +16,14 @@ pub mod url;
 
 pub use broker::{
     Admin, Broker, Consumer, ConsumerOptions, DeadLetter, DeadReason, Delivery, Disposition, Doorbell, ExchangeKind,
-    Exchanged, Outgoing, Payload, Publisher, Settlement, Tag,
+    Exchanged, Outgoing, Payload, Publisher, Settlement, Tag, Waiting,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use control::{Control, Listener, Revocation, Revoked};
 pub use error::{BrokerError, NextStep, Result};
+pub use lane::{Lane, Turn};
 pub use memory::MemoryBroker;
+pub use once::{Lock, Taken};
 pub use open::{open, open_beside};
 pub use redis::{RedisBroker, RedisOptions};
 pub use sqlite::SqliteBroker;

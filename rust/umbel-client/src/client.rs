@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use umbel_backend::{Backend, ResultStore};
 use umbel_broker::sync::Mutex;
-use umbel_broker::{Admin, Broker, BrokerError, Control, Result};
+use umbel_broker::{Admin, Broker, BrokerError, Control, Publisher, Result};
 
 use crate::kept::Kept;
 use crate::publisher::CombiningPublisher;
@@ -34,6 +34,8 @@ pub struct Client {
     publisher: CombiningPublisher,
     admin: Kept<Box<dyn Admin>>,
     control: Kept<Box<dyn Control>>,
+    /// For messages that take a lock: they are published one by one.
+    once: Kept<Box<dyn Publisher>>,
     results: Option<Results>,
 }
 
@@ -52,8 +54,10 @@ impl Client {
         let admin = Kept::new(broker.display_url(), options.retry, move || for_admin.admin());
         let for_control = Arc::clone(&broker);
         let control = Kept::new(broker.display_url(), options.retry, move || for_control.control());
+        let for_once = Arc::clone(&broker);
+        let once = Kept::new(broker.display_url(), options.retry, move || for_once.publisher());
         let publisher = CombiningPublisher::new(broker, options.retry);
-        Self { publisher, admin, control, results: backend.map(|backend| Results::new(backend, options)) }
+        Self { publisher, admin, control, once, results: backend.map(|backend| Results::new(backend, options)) }
     }
 
     /// Sends messages.
@@ -64,6 +68,11 @@ impl Client {
     /// Counts, purges, and handles dead letters.
     pub fn admin(&self) -> &Kept<Box<dyn Admin>> {
         &self.admin
+    }
+
+    /// Publishes messages that take a lock.
+    pub fn once(&self) -> &Kept<Box<dyn Publisher>> {
+        &self.once
     }
 
     /// Speaks to all workers.
@@ -92,6 +101,7 @@ impl Client {
         self.publisher.close();
         self.admin.close();
         self.control.close();
+        self.once.close();
         if let Some(results) = &self.results {
             results.store.close();
             let former = results.waiter.lock().take();

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
 use umbel_broker::url::hide_password;
-use umbel_broker::{BrokerError, ExchangeKind};
+use umbel_broker::{BrokerError, ExchangeKind, Lock, Taken};
 use umbel_client::{Call, CallError, ClientOptions, PerProcess};
 use umbel_protocol::{Destination, ResultWrite};
 
@@ -93,6 +93,34 @@ impl Client {
         let (timeout, patience) = (gil::seconds(timeout)?.or(self.timeout), gil::seconds(patience)?);
         let state = self.state()?;
         gil::patient_call(messages.py(), timeout, patience, |call| state.publisher().publish(batch, call))
+    }
+
+    /// Sends one unless another owner has the lock; the word for what happened, and the other owner.
+    #[pyo3(signature = (message, name, owner, life, replace, timeout = None, patience = None))]
+    #[allow(clippy::too_many_arguments)] // They are Python's.
+    fn publish_once(
+        &self,
+        message: &Bound<'_, PyDict>,
+        name: String,
+        owner: String,
+        life: f64,
+        replace: bool,
+        timeout: Option<f64>,
+        patience: Option<f64>,
+    ) -> PyResult<(&'static str, Option<String>)> {
+        let py = message.py();
+        let life = gil::seconds(Some(life))?.unwrap_or_default();
+        let lock = Lock { name, owner, life, replace };
+        let outgoing = message::one(message)?;
+        let (timeout, patience) = (gil::seconds(timeout)?.or(self.timeout), gil::seconds(patience)?);
+        let state = self.state()?;
+        let taken = gil::patient_call(py, timeout, patience, |call| {
+            state.once().with(call, |publisher| publisher.publish_once(&outgoing, &lock))
+        })?;
+        Ok(match taken {
+            Taken::Published { replaced } => ("published", replaced),
+            Taken::Refused { owner } => ("refused", Some(owner)),
+        })
     }
 
     #[pyo3(signature = (queue, exchange, routing_key, kind, timeout = None, patience = None))]
@@ -210,6 +238,17 @@ impl Client {
     #[pyo3(signature = (queue, /))]
     fn queue_length(&self, py: Python<'_>, queue: &str) -> PyResult<u64> {
         self.call(py, |state, call| state.admin().with(call, |admin| admin.length(queue)))
+    }
+
+    /// Up to `limit` messages that wait in a queue, as dicts; nothing is taken.
+    #[pyo3(signature = (queue, limit = 100))]
+    fn peek<'py>(&self, py: Python<'py>, queue: &str, limit: usize) -> PyResult<Bound<'py, PyList>> {
+        let found = self.call(py, |state, call| state.admin().with(call, |admin| admin.peek(queue, limit)))?;
+        let list = PyList::empty(py);
+        for waiting in &found {
+            list.append(message::waiting_dict(py, waiting)?)?;
+        }
+        Ok(list)
     }
 
     #[pyo3(signature = (queue, /))]

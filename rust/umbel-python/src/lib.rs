@@ -2,6 +2,7 @@
 
 mod bridge;
 mod client;
+mod clock;
 mod codec;
 mod control;
 mod descriptor;
@@ -32,6 +33,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     repr::register(module)?;
     text::register(module)?;
     bridge::register(module)?;
+    module.add_function(wrap_pyfunction!(clock::set_clock_offset, module)?)?;
     module.add_class::<client::Client>()?;
     module.add_class::<job::Job>()?;
     module.add_class::<process_state::ProcessState>()?;

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMapping, PyString};
 use pyo3::{Bound, intern};
 
-use umbel_broker::{DeadLetter, Outgoing, Payload};
+use umbel_broker::{DeadLetter, Outgoing, Payload, Waiting};
 use umbel_protocol::{ChordPart, ChordStep, Destination, Message, Properties, Timestamp};
 
 use crate::codec;
@@ -22,7 +22,8 @@ pub(crate) fn outgoing(messages: &Bound<'_, PyAny>) -> PyResult<Vec<Outgoing>> {
     Ok(batch)
 }
 
-fn one(message: &Bound<'_, PyDict>) -> PyResult<Outgoing> {
+/// The message of a `MessageDict`.
+pub(crate) fn one(message: &Bound<'_, PyDict>) -> PyResult<Outgoing> {
     let py = message.py();
     let text = |name: &Bound<'_, PyString>| -> PyResult<Option<String>> {
         message.get_item(name)?.filter(|value| !value.is_none()).map(|value| value.extract()).transpose()
@@ -164,7 +165,20 @@ pub(crate) fn dead_letter_dict<'py>(py: Python<'py>, letter: &DeadLetter) -> PyR
     dict.set_item("kind", &letter.reason.kind)?;
     dict.set_item("reason", &letter.reason.detail)?;
     dict.set_item("at", letter.at.as_seconds())?;
-    let (headers, properties, body, content_type, content_encoding) = match &letter.payload {
+    set_payload(py, &dict, &letter.payload)?;
+    Ok(dict)
+}
+
+/// A message that waits, as `WaitingDict`.
+pub(crate) fn waiting_dict<'py>(py: Python<'py>, waiting: &Waiting) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("due", waiting.due.map(|due| due.as_seconds()))?;
+    set_payload(py, &dict, &waiting.payload)?;
+    Ok(dict)
+}
+
+fn set_payload(py: Python<'_>, dict: &Bound<'_, PyDict>, payload: &Payload) -> PyResult<()> {
+    let (headers, properties, body, content_type, content_encoding) = match payload {
         Payload::Message(message) => (
             headers_dict(py, message).ok(),
             properties_dict(py, &message.properties).ok(),
@@ -179,5 +193,5 @@ pub(crate) fn dead_letter_dict<'py>(py: Python<'py>, letter: &DeadLetter) -> PyR
     dict.set_item("body", PyBytes::new(py, body))?;
     dict.set_item("content_type", content_type)?;
     dict.set_item("content_encoding", content_encoding)?;
-    Ok(dict)
+    Ok(())
 }

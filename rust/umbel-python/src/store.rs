@@ -5,9 +5,10 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use umbel_backend::Backend;
-use umbel_broker::{Broker, BrokerError, SystemClock, TransportOptions};
+use umbel_broker::{Broker, BrokerError, TransportOptions};
 
 use crate::bridge::PythonBackend;
+use crate::clock::ProcessClock;
 
 /// Where a broker and a result store are.
 pub(crate) struct Stores {
@@ -26,7 +27,7 @@ pub(crate) type Opened = (Arc<dyn Broker>, Option<Arc<dyn Backend>>);
 impl Stores {
     /// Both, not yet connected.
     pub(crate) fn open(&self) -> Result<Opened, BrokerError> {
-        let clock = Arc::new(SystemClock);
+        let clock = Arc::new(ProcessClock);
         let result_url = self.result_url.as_deref();
         let (url, options) = (&self.broker_url, &self.broker_options);
         if let (Some(results), Some(open)) = (result_url, &self.open_results) {

@@ -8,11 +8,11 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use umbel_broker::SystemClock;
 use umbel_protocol::Destination;
 use umbel_worker::engine::{ChildId, EngineConfig, ShutdownKind, TaskOptions};
 use umbel_worker::runtime::{self, Pauses, Stats, WorkerError, WorkerOptions};
 
+use crate::clock::ProcessClock;
 use crate::errors::{ConfigError, broker_error};
 use crate::options::Options;
 use crate::runtime::OneProcess;
@@ -75,6 +75,8 @@ fn task_options(task: &Bound<'_, PyAny>) -> PyResult<TaskOptions> {
         store_errors_even_if_ignored: flag("store_errors_even_if_ignored", false)?,
         time_limit: given.seconds("time_limit")?.flatten(),
         soft_time_limit: given.seconds("soft_time_limit")?.flatten(),
+        rate_limit: given.get("rate_limit")?,
+        unique: flag("unique", false)?,
     })
 }
 
@@ -91,7 +93,7 @@ impl Worker {
             open_results: options.get::<Py<PyAny>>("open_results")?.map(Arc::new),
         };
         let (broker, backend) = stores.open().map_err(broker_error)?;
-        let worker = runtime::Worker::new(broker, backend, worker_options(&options)?, Arc::new(SystemClock));
+        let worker = runtime::Worker::new(broker, backend, worker_options(&options)?, Arc::new(ProcessClock));
         Ok(Self { worker: OneProcess::new("Worker", worker.map_err(worker_error)?) })
     }
 
@@ -161,6 +163,13 @@ impl Worker {
     fn answer(&self, exchange: &str, routing_key: &str, headers: &str, content: control::Content<'_>) -> PyResult<()> {
         let to = Destination { exchange: exchange.to_owned(), routing_key: routing_key.to_owned() };
         self.worker.get()?.answer(to, control::message(headers, content, Some(1)));
+        Ok(())
+    }
+
+    /// Makes the engine look at the clock, which was moved.
+    fn tick(&self, py: Python<'_>) -> PyResult<()> {
+        let worker = self.worker.get()?;
+        py.detach(|| worker.tick());
         Ok(())
     }
 

@@ -46,6 +46,8 @@ impl Worker {
             store_errors_even_if_ignored: false,
             time_limit: Some(Duration::from_secs(300)),
             soft_time_limit: None,
+            rate_limit: None,
+            unique: false,
         };
         let mut worker = Self { engine: Engine::new(config), wanted: Vec::new(), now: 0 };
         worker.tell(Input::Tasks(vec![task]));

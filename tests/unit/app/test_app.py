@@ -175,11 +175,6 @@ def test_tasks_pickle_by_name(app: Umbel) -> None:
     assert pickle.loads(pickle.dumps(pickled)) is pickled
 
 
-def test_pydantic_is_refused_in_words(app: Umbel) -> None:
-    with pytest.raises(ImproperlyConfigured, match="pydantic"):
-        app.task(pydantic=True)(lambda: None)
-
-
 def test_annotations() -> None:
     app = Umbel("proj", task_annotations={"*": {"max_retries": 9}, "one": {"acks_late": False}}, set_as_current=False)
     one, two = app.task(name="one")(lambda: None), app.task(name="two")(lambda: None)

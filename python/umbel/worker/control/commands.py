@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import signal as signals
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from umbel.app.clock import timestamp
 from umbel.app.control import stamp_values
+from umbel.utils.time import rate
 from umbel.worker.control.panel import WorkerState, control_command, error, ok
 
 logger = logging.getLogger("umbel.worker")
@@ -81,6 +82,23 @@ def time_limit(
     return ok("time limits set successfully")
 
 
+@control_command
+def rate_limit(state: WorkerState, task_name: str, rate_limit: str | float | None, **_: Any) -> dict[str, Any]:
+    """Changes how many of a task may start in a time; 0 or None lifts the limit."""
+    try:
+        found = rate(rate_limit)
+    except ValueError as reason:
+        return error(f"Invalid rate limit string: {reason!r}")
+    if not state.change_task(task_name, rate_limit=found):
+        logger.error("Rate limit attempt for unknown task %s", task_name)
+        return error("unknown task")
+    if not found:
+        logger.info("Rate limits disabled for tasks of type %s", task_name)
+        return ok("rate limit disabled successfully")
+    logger.info("New rate limit for tasks of type %s: %s.", task_name, rate_limit)
+    return ok("new rate limit set successfully")
+
+
 def signal_number(signal: str | int | None) -> int:
     """The number of a signal by name (`SIGKILL`, `kill`) or number; None is SIGTERM.
 
@@ -100,4 +118,4 @@ def signal_number(signal: str | int | None) -> int:
 
 
 def _until(state: WorkerState) -> float:
-    return time.time() + float(state.app.settings["revoke_expires"])
+    return timestamp() + float(state.app.settings["revoke_expires"])

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::state::Dead;
 use super::store::Store;
-use crate::broker::{Admin, DeadLetter};
+use crate::broker::{Admin, DeadLetter, Waiting};
 use crate::error::Result;
 
 pub(super) struct MemoryAdmin {
@@ -30,6 +30,10 @@ fn letter(number: u64, dead: &Dead) -> DeadLetter {
 impl Admin for MemoryAdmin {
     fn length(&mut self, queue: &str) -> Result<u64> {
         Ok(self.store.lock().length(queue) as u64)
+    }
+
+    fn peek(&mut self, queue: &str, limit: usize) -> Result<Vec<Waiting>> {
+        Ok(self.store.lock().peek(queue, limit))
     }
 
     fn purge(&mut self, queue: &str) -> Result<u64> {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use umbel_protocol::{Destination, Message, Timestamp};
 
 use super::store::Store;
-use crate::control::{Control, KEPT, Listener, Revocation, Revoked};
+use crate::control::{Control, KEPT, Listener, Revocation, Revoked, micros};
 use crate::error::Result;
+use crate::lane::{Lane, Turn};
 
 /// Revocations, what was said lately, and open boxes.
 #[derive(Default)]
@@ -18,6 +19,8 @@ pub(super) struct Said {
     /// Number of the last broadcast.
     last: u64,
     boxes: HashMap<Destination, Vec<Message>>,
+    /// Of rate limits that workers share.
+    lanes: HashMap<String, Lane>,
 }
 
 struct Broadcast {
@@ -71,6 +74,19 @@ impl Control for MemoryControl {
         let (state, now) = (self.store.lock(), self.store.now());
         let kept = state.said.revoked.iter().filter(|(_, until)| **until > now);
         Ok(kept.map(|(what, until)| Revocation { what: what.clone(), until: *until }).collect())
+    }
+
+    fn release(&mut self, locks: &[(String, String)]) -> Result<()> {
+        self.store.change(|state, _| locks.iter().for_each(|(name, owner)| state.locks.release(name, owner)));
+        Ok(())
+    }
+
+    fn turn(&mut self, limit: &str, pause: Duration, patience: Duration) -> Result<Turn> {
+        let (pause, patience) = (micros(pause), micros(patience));
+        Ok(self.store.change(|state, now| {
+            let lane = state.said.lanes.entry(limit.to_owned()).or_default();
+            lane.turn(pause, patience, now.0)
+        }))
     }
 
     fn broadcast(&mut self, exchange: &str, message: &Message) -> Result<()> {

@@ -8,6 +8,7 @@ mod chords;
 mod consumer;
 mod control;
 mod doorbell;
+mod locks;
 mod publisher;
 pub mod results;
 mod state;

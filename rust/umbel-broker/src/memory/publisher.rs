@@ -7,6 +7,7 @@ use umbel_protocol::Destination;
 use super::store::Store;
 use crate::broker::{ExchangeKind, Outgoing, Publisher};
 use crate::error::Result;
+use crate::once::{Lock, Taken};
 
 pub(super) struct MemoryPublisher {
     store: Arc<Store>,
@@ -21,6 +22,10 @@ impl MemoryPublisher {
 impl Publisher for MemoryPublisher {
     fn publish(&mut self, batch: &[Outgoing]) -> Result<()> {
         self.store.change(|state, now| state.publish(batch, now))
+    }
+
+    fn publish_once(&mut self, outgoing: &Outgoing, lock: &Lock) -> Result<Taken> {
+        self.store.change(|state, now| state.publish_once(outgoing, lock, now))
     }
 
     fn bind(&mut self, queue: &str, destination: &Destination, kind: ExchangeKind) -> Result<()> {

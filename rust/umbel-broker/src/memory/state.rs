@@ -7,8 +7,9 @@ use umbel_protocol::{ChordStep, Destination, Timestamp, chord};
 
 use super::chords::Chords;
 use super::control::Said;
+use super::locks::Locks;
 use super::results::Results;
-use crate::broker::{DeadReason, Delivery, Disposition, Outgoing, Payload, Settlement, Tag};
+use crate::broker::{DeadReason, Delivery, Disposition, Outgoing, Payload, Settlement, Tag, Waiting};
 use crate::error::Result;
 use crate::queue::{Bindings, PRIORITY_STEPS, step_index};
 
@@ -70,6 +71,7 @@ pub(super) struct State {
     pub(super) results: Results,
     pub(super) chords: Chords,
     pub(super) said: Said,
+    pub(super) locks: Locks,
     /// Changes with every message that became delayed.
     pub(super) delays: u64,
     counter: u64,
@@ -278,6 +280,14 @@ impl State {
 
     pub(super) fn length(&self, queue: &str) -> usize {
         self.queues.get(queue).map_or(0, |lanes| lanes.iter().map(VecDeque::len).sum())
+    }
+
+    pub(super) fn peek(&self, queue: &str, limit: usize) -> Vec<Waiting> {
+        let ready = self.queues.get(queue).into_iter().flatten().flatten();
+        let ready = ready.map(|entry| Waiting { payload: entry.payload.clone(), due: None });
+        let delayed = self.delayed.iter().filter(|(_, (at, _))| &**at == queue);
+        let delayed = delayed.map(|((due, _), (_, entry))| Waiting { payload: entry.payload.clone(), due: Some(*due) });
+        ready.chain(delayed).take(limit).collect()
     }
 
     pub(super) fn purge(&mut self, queue: &str) -> usize {

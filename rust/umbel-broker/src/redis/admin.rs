@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use umbel_protocol::Timestamp;
+
 use super::keys::Keys;
 use super::link::Link;
 use super::options::RedisOptions;
 use super::wire::{Command, Connection, Pipeline, Protocol, Value};
 use super::{advice, culprit, record, scripts};
-use crate::broker::{Admin, DeadLetter};
+use crate::broker::{Admin, DeadLetter, Waiting};
 use crate::error::Result;
 
 /// Dead letters moved or removed in one step.
@@ -38,6 +40,29 @@ impl RedisAdmin {
             .iter()
             .zip(records)
             .filter_map(|((id, score), record)| record::dead_letter(id.clone(), *score, record.as_bytes()?, &limits));
+        Ok(found.collect())
+    }
+
+    /// Delayed messages on their way to one of `lists`.
+    fn delayed(&mut self, lists: &[String], limit: usize) -> Result<Vec<Waiting>> {
+        let range = Command::new("ZRANGE").arg(&self.keys.delayed).number(0).number(-1).arg("WITHSCORES");
+        let all = self.link.connection()?.query(&range)?.into_elements();
+        let ids: Vec<(&str, f64)> = all
+            .chunks_exact(2)
+            .filter_map(|pair| Some((pair[0].as_str()?, pair[1].as_str()?.parse().ok()?)))
+            .filter(|(id, _)| record::delayed_list(id).is_some_and(|list| lists.contains(&self.keys.list(list))))
+            .take(limit)
+            .collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let call = Command::new("HMGET").arg(&self.keys.delayed_messages).args(ids.iter().map(|(id, _)| id));
+        let records = self.link.connection()?.query(&call)?.into_elements();
+        let limits = self.options.limits;
+        let found = ids.iter().zip(records).filter_map(|((_, score), record)| {
+            let payload = record::payload(record.as_bytes()?.to_vec(), &limits);
+            Some(Waiting { payload, due: Some(Timestamp::from_seconds(*score)) })
+        });
         Ok(found.collect())
     }
 
@@ -72,6 +97,25 @@ impl Admin for RedisAdmin {
         keys.lists(queue).iter().for_each(|list| pipeline.add(&Command::new("LLEN").arg(list)));
         let connection = self.link.connection()?;
         sum(connection, &pipeline).map_err(|error| culprit::name(connection, error, || keys.typed([queue].into_iter())))
+    }
+
+    fn peek(&mut self, queue: &str, limit: usize) -> Result<Vec<Waiting>> {
+        let (limits, lists) = (self.options.limits, self.keys.lists(queue));
+        let mut found = Vec::new();
+        for list in &lists {
+            let left = limit - found.len();
+            if left == 0 {
+                return Ok(found);
+            }
+            // The next one is at the end.
+            let range = Command::new("LRANGE").arg(list).number(-i64::try_from(left).unwrap_or(i64::MAX)).number(-1);
+            let page = self.link.connection()?.query(&range)?.into_elements();
+            let raw = page.iter().rev().filter_map(Value::as_bytes);
+            found.extend(raw.map(|raw| Waiting { payload: record::payload(raw.to_vec(), &limits), due: None }));
+        }
+        let delayed = self.delayed(&lists, limit - found.len())?;
+        found.extend(delayed);
+        Ok(found)
     }
 
     fn purge(&mut self, queue: &str) -> Result<u64> {

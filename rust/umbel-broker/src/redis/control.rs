@@ -10,9 +10,11 @@ use uuid::Uuid;
 use super::keys::Keys;
 use super::link::Link;
 use super::options::RedisOptions;
+use super::scripts;
 use super::wire::{Command, Connection, Event, Pipeline, Protocol, Value};
-use crate::control::{Control, KEPT, Listener, Revocation, Revoked};
+use crate::control::{Control, KEPT, Listener, Revocation, Revoked, micros};
 use crate::error::{BrokerError, Result};
+use crate::lane::Turn;
 
 /// How long kombu protects the bindings of a box at least.
 const BINDINGS_KEPT: Duration = Duration::from_secs(3600);
@@ -96,6 +98,29 @@ impl Control for RedisControl {
             })
         });
         Ok(pairs.collect())
+    }
+
+    fn release(&mut self, locks: &[(String, String)]) -> Result<()> {
+        for page in locks.chunks(PAGE) {
+            let connection = self.link.connection()?;
+            let call = connection.script(&scripts::RELEASE_LOCKS)?.number(page.len());
+            let call = call.args(page.iter().map(|(name, _)| self.keys.lock(name)));
+            let call = call.args(page.iter().map(|(_, owner)| owner));
+            for reply in connection.run(&Pipeline::of(&call))? {
+                connection.accept(reply)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, limit: &str, pause: Duration, patience: Duration) -> Result<Turn> {
+        let connection = self.link.connection()?;
+        let call = connection.script(&scripts::TURN)?.number(1).arg(self.keys.lane(limit));
+        let call = call.number(micros(pause)).number(micros(patience));
+        let reply = connection.run(&Pipeline::of(&call))?.pop().unwrap_or(Value::Nil);
+        let parts = connection.accept(reply)?.into_elements();
+        let part = |at: usize| parts.get(at).and_then(Value::as_int).unwrap_or(0);
+        Ok(Turn { wait: Duration::from_micros(part(0).unsigned_abs()), granted: part(1) == 1 })
     }
 
     fn broadcast(&mut self, exchange: &str, message: &Message) -> Result<()> {

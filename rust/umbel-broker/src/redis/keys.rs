@@ -90,6 +90,16 @@ impl Keys {
         format!("{}umbel:worker:{worker_id}", self.prefix)
     }
 
+    /// Turns of a rate limit that workers share.
+    pub(crate) fn lane(&self, name: &str) -> String {
+        format!("{}umbel:rate:{name}", self.prefix)
+    }
+
+    /// A lock that a message has taken.
+    pub(crate) fn lock(&self, name: &str) -> String {
+        format!("{}umbel:lock:{name}", self.prefix)
+    }
+
     /// The channel of an exchange that reaches whoever listens.
     pub(crate) fn channel(&self, exchange: &str) -> String {
         format!("{}{exchange}", self.fanout)

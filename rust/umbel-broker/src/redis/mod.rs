@@ -11,6 +11,8 @@
 //! | `umbel:delayed`, `umbel:delayed_messages` | messages waiting for their time |
 //! | `umbel:dead`, `umbel:dead_messages` | dead letters |
 //! | `umbel:revoked` | what is not to run, by the end of the revocation |
+//! | `umbel:lock:<name>` | the task that keeps others like it from being published |
+//! | `umbel:rate:<task>` | turns of a rate limit that workers share |
 //! | `umbel:exchanges` | exchanges that are not direct or topic |
 
 mod address;

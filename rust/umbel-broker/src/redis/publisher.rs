@@ -10,9 +10,11 @@ use super::keys::Keys;
 use super::link::Link;
 use super::options::RedisOptions;
 use super::router::Router;
-use super::wire::{Command, Connection, Pipeline, Protocol};
+use super::scripts;
+use super::wire::{Command, Connection, Pipeline, Protocol, Value};
 use crate::broker::{ExchangeKind, Outgoing, Publisher};
 use crate::error::{BrokerError, Result};
+use crate::once::{Lock, Taken};
 
 /// Messages of one `LPUSH`, and bytes of one write: beyond these other clients would wait noticeably for the server.
 const PUSH_MESSAGES: usize = 256;
@@ -36,6 +38,25 @@ impl RedisPublisher {
 impl Publisher for RedisPublisher {
     fn publish(&mut self, batch: &[Outgoing]) -> Result<()> {
         self.push(batch).map_err(|error| self.explain(error, batch))
+    }
+
+    fn publish_once(&mut self, outgoing: &Outgoing, lock: &Lock) -> Result<Taken> {
+        let connection = self.link.connection()?;
+        self.router.prepare(connection, std::iter::once(&outgoing.destination))?;
+        let queues = self.router.queues(&outgoing.destination)?;
+        let priority = outgoing.message.properties.priority;
+        let lists: Vec<String> =
+            queues.iter().map(|queue| self.keys.list(&self.keys.list_name(queue, priority))).collect();
+        let call = connection.script(&scripts::ONCE)?.number(lists.len() + 1);
+        let call = call.arg(self.keys.lock(&lock.name)).args(&lists).arg(&lock.owner);
+        let call = call.number(lock.life.as_millis().max(1)).number(u8::from(lock.replace)).arg(encode(outgoing));
+        let reply = connection.run(&Pipeline::of(&call))?.pop().unwrap_or(Value::Nil);
+        let parts = connection.accept(reply)?.into_elements();
+        let part = |at: usize| parts.get(at).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Ok(match part(0).as_str() {
+            "refused" => Taken::Refused { owner: part(1) },
+            _ => Taken::Published { replaced: Some(part(1)).filter(|owner| !owner.is_empty()) },
+        })
     }
 
     fn bind(&mut self, queue: &str, destination: &Destination, kind: ExchangeKind) -> Result<()> {

@@ -19,6 +19,9 @@ script!(TAKE_OVER, "take_over");
 script!(LEAVE, "leave");
 script!(RELEASE, "release");
 script!(REPLAY, "replay");
+script!(ONCE, "once");
+script!(TURN, "turn");
+script!(RELEASE_LOCKS, "release_locks");
 
 /// Writes result records; for result stores.
 pub static STORE: Script = Script {

@@ -7,7 +7,7 @@ use super::content;
 use super::fault::Fault;
 use super::places::Parcel;
 use super::session::{Commit, Session, Step};
-use crate::broker::{Admin, DeadLetter, DeadReason};
+use crate::broker::{Admin, DeadLetter, DeadReason, Waiting};
 use crate::error::Result;
 
 /// Messages removed by one transaction, so that others are not kept waiting.
@@ -99,6 +99,28 @@ impl Admin for SqliteAdmin {
                 .prepare_cached("SELECT count(*) FROM ready WHERE queue = (SELECT id FROM queues WHERE name = ?1)")?;
             let count: i64 = count.query_row([queue], |row| row.get(0))?;
             Ok(count.unsigned_abs())
+        })
+    }
+
+    fn peek(&mut self, queue: &str, limit: usize) -> Result<Vec<Waiting>> {
+        self.session.read(|connection| {
+            let mut select = connection.prepare_cached(
+                "SELECT message, queue, step, failed, redelivered, NULL AS due, step AS first, position AS second
+                     FROM ready WHERE queue = (SELECT id FROM queues WHERE name = ?1)
+                 UNION ALL
+                 SELECT message, queue, step, failed, redelivered, due, 99, due
+                     FROM delayed WHERE queue = (SELECT id FROM queues WHERE name = ?1)
+                 ORDER BY first, second LIMIT ?2",
+            )?;
+            let rows = select.query_map(params![queue, limit as i64], |row| {
+                Ok((Parcel::from_row(row, 0)?, row.get::<_, Option<i64>>(5)?.map(Timestamp)))
+            })?;
+            let found = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+            let read = |(parcel, due): (Parcel, Option<Timestamp>)| {
+                let payload = content::read(connection, parcel.message, parcel.failed, parcel.redelivered)?;
+                Ok(Waiting { payload, due })
+            };
+            found.into_iter().map(read).collect()
         })
     }
 

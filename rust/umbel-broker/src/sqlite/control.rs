@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 use umbel_protocol::{Destination, Limits, Message, Timestamp, envelope};
 
 use super::bells::{Bell, FALLBACK, Tone};
 use super::session::{ANSWERS, BROADCASTS, Commit, Session};
-use crate::control::{Control, KEPT, Listener, Revocation, Revoked};
+use crate::control::{Control, KEPT, Listener, Revocation, Revoked, micros};
 use crate::error::{BrokerError, Result};
+use crate::lane::{Lane, Turn};
 
 pub(super) struct SqliteControl {
     session: Session,
@@ -83,6 +84,24 @@ impl Control for SqliteControl {
             let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
             let kept = rows.into_iter().filter_map(|(what, until)| Some((Revoked::from_text(&what)?, until)));
             Ok(kept.map(|(what, until)| Revocation { what, until }).collect())
+        })
+    }
+
+    fn release(&mut self, locks: &[(String, String)]) -> Result<()> {
+        self.session.write(Commit::Repeatable, |step| step.release_locks(locks))
+    }
+
+    fn turn(&mut self, limit: &str, pause: Duration, patience: Duration) -> Result<Turn> {
+        self.session.write(Commit::Repeatable, |step| {
+            let mut find = step.connection.prepare_cached("SELECT pause, next, later FROM lanes WHERE name = ?1")?;
+            let read = |row: &rusqlite::Row<'_>| Ok(Lane { pause: row.get(0)?, next: row.get(1)?, later: row.get(2)? });
+            let mut lane = find.query_row([limit], read).optional()?.unwrap_or_default();
+            let turn = lane.turn(micros(pause), micros(patience), step.now.0);
+            let mut keep = step
+                .connection
+                .prepare_cached("INSERT OR REPLACE INTO lanes (name, pause, next, later) VALUES (?1, ?2, ?3, ?4)")?;
+            keep.execute(params![limit, lane.pause, lane.next, lane.later])?;
+            Ok(turn)
         })
     }
 

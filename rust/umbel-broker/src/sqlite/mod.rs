@@ -18,6 +18,7 @@ mod folder;
 mod fork;
 mod lease;
 mod location;
+mod locks;
 mod places;
 mod publisher;
 pub mod results;

@@ -5,6 +5,7 @@ use umbel_protocol::Destination;
 use super::session::{Commit, Session};
 use crate::broker::{ExchangeKind, Outgoing, Publisher};
 use crate::error::Result;
+use crate::once::{Lock, Taken};
 
 pub(super) struct SqlitePublisher {
     session: Session,
@@ -22,6 +23,10 @@ impl Publisher for SqlitePublisher {
             return Ok(());
         }
         self.session.write(Commit::Durable, |step| step.publish(batch))
+    }
+
+    fn publish_once(&mut self, outgoing: &Outgoing, lock: &Lock) -> Result<Taken> {
+        self.session.write(Commit::Durable, |step| step.publish_once(outgoing, lock))
     }
 
     fn bind(&mut self, queue: &str, destination: &Destination, kind: ExchangeKind) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::error::BrokerError;
 const APPLICATION_ID: i64 = 0x556d_626c;
 
 /// What each version added to the one before. Steps are never changed, only added: files of every version are about.
-const STEPS: [&str; 2] = [TABLES, CONTROL];
+const STEPS: [&str; 3] = [TABLES, CONTROL, LOCKS];
 
 /// Version of the tables below.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
@@ -133,6 +133,23 @@ CREATE TABLE answers (
     message BLOB NOT NULL
 );
 CREATE INDEX answers_address ON answers (address);
+";
+
+/// What messages have taken so that others like them are not published.
+const LOCKS: &str = "
+CREATE TABLE locks (
+    name TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    until INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX locks_until ON locks (until);
+-- Turns of rate limits that workers share.
+CREATE TABLE lanes (
+    name TEXT PRIMARY KEY,
+    pause INTEGER NOT NULL,
+    next INTEGER NOT NULL,
+    later INTEGER NOT NULL
+) WITHOUT ROWID;
 ";
 
 /// Refuses files that hold something else, before anything in them is changed.

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use umbel_backend::{Backend, ListenerWaker, MemoryBackend, ResultListener, ResultStore};
 use umbel_broker::sync::{Condvar, Mutex};
 use umbel_broker::{
-    Admin, Broker, BrokerError, Consumer, ConsumerOptions, Control, Doorbell, ExchangeKind, Listener, MemoryBroker,
-    Outgoing, Publisher, Result, SystemClock,
+    Admin, Broker, BrokerError, Consumer, ConsumerOptions, Control, Doorbell, ExchangeKind, Listener, Lock,
+    MemoryBroker, Outgoing, Publisher, Result, SystemClock, Taken,
 };
 use umbel_protocol::{Destination, Message, ResultWrite};
 
@@ -177,6 +177,10 @@ impl Publisher for FaultyPublisher {
         }
         self.faults.batches.lock().push(batch.len());
         self.inner.publish(batch)
+    }
+
+    fn publish_once(&mut self, outgoing: &Outgoing, lock: &Lock) -> Result<Taken> {
+        self.inner.publish_once(outgoing, lock)
     }
 
     fn bind(&mut self, queue: &str, destination: &Destination, kind: ExchangeKind) -> Result<()> {

@@ -152,14 +152,15 @@ impl World {
     }
 
     /// A kill is for a shutdown, or for a job that has passed its hard limit; a clock that jumps forward may cost up
-    /// to five seconds.
+    /// to five seconds each time.
     fn check_kill(&mut self, worker: usize, child: ChildId) {
         let state = &self.workers[worker];
         if !state.is_killable {
             self.violated(format!("w{worker} kills child {}, which cannot be killed", child.0));
         }
         let state = &self.workers[worker];
-        let (slack, patience) = if state.has_jumped { (5_000_000, 3_000_000 + state.frozen_for) } else { (0, 20_000) };
+        let (slack, patience) =
+            if state.has_jumped { (5_000_000 * state.jumps, 3_000_000 + state.frozen_for) } else { (0, 20_000) };
         let in_shutdown = state.shutdown.is_some();
         let mut guilty = Vec::new();
         let (mut late, mut unwarned) = (None, false);
@@ -181,7 +182,8 @@ impl World {
                 late = Some(over);
             }
         }
-        if unwarned && slack == 0 {
+        // Both limits may pass while the engine stands still.
+        if unwarned && slack == 0 && self.workers[worker].frozen_for == 0 {
             self.violated(format!("w{worker} kills child {} without a soft limit before", child.0));
         }
         if let Some(over) = late {

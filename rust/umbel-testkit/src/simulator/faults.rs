@@ -165,6 +165,7 @@ impl World {
                 self.count(Happening::ClockJump);
                 self.workers[worker].clock_offset += by;
                 self.workers[worker].has_jumped = true;
+                self.workers[worker].jumps += 1;
             }
             Fault::Shutdown(kind) => self.shut_down(worker, kind),
             Fault::Revoke { signal } => self.revoke(signal),

@@ -77,6 +77,8 @@ impl World {
             Disposition::Ack => self.justify_ack(worker, tag, plan, settlement),
             Disposition::Delay { until } => match plan.eta {
                 Some(eta) if eta == *until && self.runs_of(tag).next().is_none() => Ok(()),
+                // Its turn under the rate limit comes later.
+                _ if plan.options().rate_limit.is_some() && self.runs_of(tag).next().is_none() => Ok(()),
                 _ => Err("it is not due then".into()),
             },
             Disposition::Requeue { front, failed } => self.justify_requeue(worker, tag, plan, *front, *failed),

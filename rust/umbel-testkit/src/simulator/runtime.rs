@@ -52,6 +52,8 @@ pub(super) struct Worker {
     /// The latest its clock has shown.
     pub(super) latest: i64,
     pub(super) has_jumped: bool,
+    /// How often.
+    pub(super) jumps: i64,
     /// What waits for it while its process stands still.
     pub(super) backlog: Backlog,
     /// How long it stood still in all, µs.
@@ -104,6 +106,7 @@ impl Worker {
             clock_offset: 0,
             latest: i64::MIN,
             has_jumped: false,
+            jumps: 0,
             backlog: None,
             frozen_for: 0,
             is_silent: false,
@@ -256,7 +259,7 @@ impl World {
                 state.standing.insert(child, Standing::Gone);
                 state.assigned.retain(|_, (at, _)| *at != child);
             }
-            Output::Notice(_) => {}
+            Output::Notice(_) | Output::Release(_) => {}
             Output::Stopped => self.stopped(worker),
         }
     }

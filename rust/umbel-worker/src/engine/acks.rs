@@ -70,6 +70,8 @@ mod tests {
             store_errors_even_if_ignored: false,
             time_limit: None,
             soft_time_limit: None,
+            rate_limit: None,
+            unique: false,
         }
     }
 

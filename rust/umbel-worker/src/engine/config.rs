@@ -23,6 +23,10 @@ pub struct TaskOptions {
     pub time_limit: Option<Duration>,
     /// Soft limit.
     pub soft_time_limit: Option<Duration>,
+    /// How many may start in a second, in this worker; `None` or 0 sets no limit.
+    pub rate_limit: Option<f64>,
+    /// Its messages may hold locks, which are given up when a task starts or ends.
+    pub unique: bool,
 }
 
 /// Settings of one worker's engine.

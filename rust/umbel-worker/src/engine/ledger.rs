@@ -17,6 +17,7 @@ use super::job::JobId;
 use super::limits::Deadlines;
 use super::output::Output;
 use super::steady::Micros;
+use super::unique::Hold;
 
 /// What this worker may still say about a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +61,10 @@ pub(super) struct Held {
     pub(super) overran: bool,
     /// Its child has been asked to give it back.
     pub(super) recalled: bool,
+    /// What keeps others like it from being sent, and until when.
+    pub(super) lock: Option<Box<Hold>>,
+    /// It has been given a turn under its task's rate limit.
+    pub(super) has_turn: bool,
     /// The signal that is to end it, or that was sent to end it.
     pub(super) terminate: Option<i32>,
     /// How many children died while it was next in line without having said that it had started.
@@ -69,6 +74,7 @@ pub(super) struct Held {
 impl Held {
     /// A job just taken from the broker.
     pub(super) fn new(delivery: Taken, facts: Facts, place: Place) -> Self {
+        let lock = if facts.task.options.unique { Hold::read(&delivery.message).map(Box::new) } else { None };
         Self {
             claim: Claim::Held(delivery.tag),
             place,
@@ -80,6 +86,8 @@ impl Held {
             deadlines: Deadlines::default(),
             overran: false,
             recalled: false,
+            lock,
+            has_turn: false,
             terminate: None,
             suspicion: 0,
         }
@@ -129,6 +137,8 @@ pub(super) struct Ledger {
     /// How many of `owed`, from the front, the broker has been given.
     given: usize,
     disconnected: bool,
+    /// Locks to give up.
+    pub(super) released: Vec<(String, String)>,
     #[cfg(feature = "sabotage")]
     pub(super) sabotage: Option<super::Sabotage>,
 }
@@ -192,6 +202,10 @@ impl Ledger {
         if self.sabotaged(&disposition) {
             self.claimed -= usize::from(matches!(held.claim, Claim::Held(_)));
             return Some(held);
+        }
+        let is_final = matches!(disposition, Disposition::Ack | Disposition::Dead(_)) && held.claim != Claim::Lost;
+        if let Some(lock) = held.lock.as_ref().filter(|_| is_final) {
+            self.released.push(lock.of(held.facts.id()));
         }
         match &held.claim {
             Claim::Held(tag) => {

@@ -5,7 +5,7 @@
 //! 1. `fetch` decides when to ask the broker, `window` for how many;
 //! 2. `intake` reads the headers: dead letters end here, far etas go back to the broker (`deliveries`);
 //! 3. the `ledger` enters it as a job; the `timer` keeps it until its eta, then it waits;
-//! 4. the `dispatcher` gives it to a child of the `pool`, or takes it back for another;
+//! 4. in its turn, if its task has a rate limit (`pacer`), the `dispatcher` gives it to a child of the `pool`, or takes it back for another;
 //! 5. the child tells how it went (`outcomes`), passes a limit (`limits`) or dies (`departures`); a job that is revoked
 //!    (`revocations`) ends before it starts, or with its process;
 //! 6. `acks` decides what the broker is told, and the ledger owes it until it is confirmed.
@@ -25,6 +25,7 @@ mod limits;
 mod outcomes;
 pub mod output;
 mod pace;
+mod pacer;
 mod pool;
 mod records;
 mod revocations;
@@ -35,6 +36,7 @@ mod surplus;
 mod tasks;
 mod timer;
 mod tries;
+mod unique;
 mod window;
 
 use std::collections::VecDeque;
@@ -52,6 +54,7 @@ pub use stats::{Stats, Totals};
 use alarm::Alarm;
 use fetch::Fetcher;
 use ledger::Ledger;
+use pacer::Pacer;
 use pool::Pool;
 use revocations::Revocations;
 use shutdown::Phase;
@@ -94,6 +97,7 @@ pub struct Engine {
     /// Jobs ready to be dispatched, in order. May name jobs that have ended since; those are passed over.
     waiting: VecDeque<JobId>,
     timer: Timer,
+    pacer: Pacer,
     pool: Pool,
     /// Jobs at children that are not known to have started.
     queued: usize,
@@ -119,6 +123,7 @@ impl Engine {
             ledger: Ledger::default(),
             waiting: VecDeque::new(),
             timer: Timer::default(),
+            pacer: Pacer::default(),
             pool: Pool::default(),
             queued: 0,
             window: Window::new(config.prefetch_multiplier),
@@ -167,6 +172,7 @@ impl Engine {
             Input::Started { child, jobs } => {
                 self.started(child, &jobs, now);
                 self.terminate_started(child, &jobs, out);
+                self.release_started(&jobs);
             }
             Input::Progress { job, result } => self.progress(job, result),
             Input::Finished { child, outcome } => self.finished(child, outcome, now, out),
@@ -187,9 +193,11 @@ impl Engine {
     /// Everything that follows from the new state.
     fn advance(&mut self, now: Now, out: &mut Vec<Output>) {
         self.release_due(now);
+        self.release_paced(now);
         self.enforce_limits(now, out);
         self.spawn(now, out);
         self.dispatch(now, out);
+        self.expect_turn(now);
         self.rebalance(now, out);
         self.release_surplus(now, out);
         if let Some(at) = self.next_limit {
@@ -199,6 +207,7 @@ impl Engine {
         self.fetch(now, out);
         self.wind_down(now, out);
         self.ledger.flush(out);
+        self.release_locks(out);
         self.alarm.ring(now, out);
     }
 
@@ -225,9 +234,9 @@ impl Engine {
         }
     }
 
-    /// Messages that count against the window: a job waiting for its eta blocks nothing.
+    /// Messages that count against the window: a job waiting for its eta or its turn blocks nothing.
     fn prefetched(&self) -> usize {
-        self.ledger.claimed().saturating_sub(self.timer.len())
+        self.ledger.claimed().saturating_sub(self.timer.len() + self.pacer.len())
     }
 
     fn child_ready(&mut self, child: ChildId, slots: usize, killable: bool, now: Now, out: &mut Vec<Output>) {

@@ -78,7 +78,7 @@ impl Engine {
     fn settle(&mut self, outcome: Outcome, out: &mut Vec<Output>) {
         let Outcome { job, verdict, result, publish } = outcome;
         let Some(held) = self.ledger.get(job) else { return };
-        let requeued = verdict == Verdict::Requeue;
+        let (requeued, retried) = (verdict == Verdict::Requeue, verdict == Verdict::Retry);
         let started = matches!(held.place, Place::Running(_));
         let acknowledged = held.claim == Claim::Acknowledged;
         let overran = held.overran && verdict == Verdict::Failure;
@@ -93,6 +93,9 @@ impl Engine {
         };
         if held.claim != Claim::Lost {
             self.announce(job, &disposition, if requeued { "the task asked for it" } else { "" }, out);
+        }
+        if retried {
+            self.keep_lock(job);
         }
         self.ledger.close(job, disposition, Yield { publish, results: result.into_iter().collect() });
     }

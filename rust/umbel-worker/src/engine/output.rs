@@ -67,6 +67,8 @@ pub enum Output {
         /// The signal's number.
         signal: i32,
     },
+    /// Give up these locks, by name and owner: others like those tasks may be sent again.
+    Release(Vec<(String, String)>),
     /// Children are missing: start this many.
     Spawn {
         /// How many.

@@ -54,7 +54,8 @@ impl Engine {
     fn return_unstarted(&mut self, out: &mut Vec<Output>) {
         let timed: Vec<_> = self.timer.drain().collect();
         let waiting = std::mem::take(&mut self.waiting);
-        for job in waiting.into_iter().chain(timed).rev() {
+        let paced: Vec<_> = self.pacer.drain().collect();
+        for job in paced.into_iter().chain(waiting).chain(timed).rev() {
             if self.ledger.get(job).is_some_and(|held| matches!(held.place, Place::Waiting | Place::Timed)) {
                 self.give_back(job, "the worker shuts down", out);
             }

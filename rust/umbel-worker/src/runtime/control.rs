@@ -35,6 +35,8 @@ pub(super) enum Word {
         /// What to put there.
         message: Box<Message>,
     },
+    /// Locks to give up, by name and owner.
+    Release(Vec<(String, String)>),
     /// Something the broker is to remember for others.
     Revoke {
         /// What is not to run.
@@ -158,6 +160,7 @@ impl Speaker {
         };
         match word {
             Word::Answer { to, message } => control.answer(to, message),
+            Word::Release(locks) => control.release(locks),
             Word::Revoke { revocations, absent } => {
                 control.revoke(revocations)?;
                 self.tell_who_waits(absent)

@@ -15,6 +15,7 @@ use umbel_broker::{Clock, DeadReason, Settlement};
 use umbel_protocol::Timestamp;
 
 use super::children::{Children, NewChild, Source, Stir, Watch};
+use super::control::{Mouth, Word};
 use super::event::WorkerEvent;
 use super::shared::{Shared, ToEngine, count};
 use crate::engine::{ChildId, Engine, Input, Job, Notice, Outcome, Output, Verdict};
@@ -35,8 +36,13 @@ pub(super) struct Helm {
 }
 
 impl Helm {
-    pub(super) fn new(engine: Engine, clock: Arc<dyn Clock>, shared: Arc<Shared>) -> std::io::Result<Self> {
-        let driver = Driver::new(engine, clock, Arc::clone(&shared))?;
+    pub(super) fn new(
+        engine: Engine,
+        clock: Arc<dyn Clock>,
+        shared: Arc<Shared>,
+        mouth: Arc<Mouth>,
+    ) -> std::io::Result<Self> {
+        let driver = Driver::new(engine, clock, Arc::clone(&shared), mouth)?;
         Ok(Self { watch: driver.children.watch(), driver: Mutex::new(driver), shared })
     }
 
@@ -79,6 +85,7 @@ struct Driver {
     clock: Arc<dyn Clock>,
     shared: Arc<Shared>,
     children: Children,
+    mouth: Arc<Mouth>,
     now: Timestamp,
     /// On the clock that nobody sets: waiting for the wall clock could take for ever after it went back.
     wake_at: Option<Instant>,
@@ -112,11 +119,11 @@ enum Phase {
 }
 
 impl Driver {
-    fn new(engine: Engine, clock: Arc<dyn Clock>, shared: Arc<Shared>) -> std::io::Result<Self> {
+    fn new(engine: Engine, clock: Arc<dyn Clock>, shared: Arc<Shared>, mouth: Arc<Mouth>) -> std::io::Result<Self> {
         let children = Children::new(&shared.to_engine)?;
         let now = clock.now();
         let (turn, phase) = (Turn::default(), Phase::Running);
-        Ok(Self { engine, clock, shared, children, now, wake_at: None, sleeps_until: None, turn, phase })
+        Ok(Self { engine, clock, shared, children, mouth, now, wake_at: None, sleeps_until: None, turn, phase })
     }
 
     /// How long the engine thread is to wait (`Some(None)`: until something stirs); `None` when it is to end.
@@ -301,6 +308,7 @@ impl Driver {
             Output::SoftLimit { child, job } => self.children.send_soft_limit(child, job),
             Output::Cancel { child, job, why } => self.children.send_cancel(child, job, why),
             Output::StopChild { child } => self.children.send_stop(child),
+            Output::Release(locks) => self.mouth.say(Word::Release(locks)),
             Output::Signal { child, signal } => self.children.signal(child, signal),
             Output::Kill { child } => self.children.kill(child),
             Output::Spawn { count } => self.turn.events.push(WorkerEvent::Spawn { count }),

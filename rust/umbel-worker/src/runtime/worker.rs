@@ -55,7 +55,7 @@ pub enum WorkerError {
 /// The engine and its threads. Thread-safe; dropping it ends the worker at once (see [`Worker::stop`] for better ways).
 pub struct Worker {
     shared: Arc<Shared>,
-    mouth: Mouth,
+    mouth: Arc<Mouth>,
     parts: Mutex<Parts>,
 }
 
@@ -89,15 +89,15 @@ impl Worker {
         let WorkerOptions { engine, queues, worker_id, lease, control_exchange, reconnect: pauses } = options;
         let listener =
             Listener { broker: Arc::clone(&broker), queues: queues.clone(), pauses, shared: Arc::clone(&shared) };
-        let mouth = Mouth {
+        let mouth = Arc::new(Mouth {
             broker: Arc::clone(&broker),
             backend,
             clock: Arc::clone(&clock),
             result_expires: engine.result_expires,
             pauses,
             words: Mutex::default(),
-        };
-        let helm = Arc::new(Helm::new(Engine::new(engine), clock, Arc::clone(&shared))?);
+        });
+        let helm = Arc::new(Helm::new(Engine::new(engine), clock, Arc::clone(&shared), Arc::clone(&mouth))?);
         let ear = control_exchange.map(|exchange| {
             let (broker, shared) = (Arc::clone(&broker), Arc::clone(&shared));
             Ear { broker, exchange, pauses, shared }

@@ -38,6 +38,8 @@ pub(crate) fn task(name: &str) -> TaskOptions {
         store_errors_even_if_ignored: false,
         time_limit: None,
         soft_time_limit: None,
+        rate_limit: None,
+        unique: false,
     }
 }
 

@@ -163,3 +163,43 @@ pub fn answers_without_a_box_are_dropped(fixture: &dyn BrokerFixture) {
     assert_eq!(worker.collect(&address, Duration::ZERO).expect("answers"), []);
     worker.close_box(&address).expect("closed");
 }
+
+fn turn(fixture: &dyn BrokerFixture, limit: &str, pause: u64) -> umbel_broker::Turn {
+    let turn = control(fixture).turn(limit, Duration::from_secs(pause), Duration::from_secs(1000));
+    turn.expect("a turn")
+}
+
+/// The clock of a server goes on between two calls.
+fn is_about(wait: Duration, seconds: u64) -> bool {
+    let expected = Duration::from_secs(seconds);
+    wait <= expected && wait + PATIENCE >= expected
+}
+
+/// Whoever asks; limits know nothing of each other.
+pub fn turns_are_shared_and_apart(fixture: &dyn BrokerFixture) {
+    for expected in [0, 100, 200] {
+        let turn = turn(fixture, "add", 100);
+        assert!(turn.granted && is_about(turn.wait, expected), "{turn:?}, expected {expected} s");
+    }
+    assert!(turn(fixture, "other", 100).wait.is_zero());
+}
+
+/// Who is to ask again is told when, each after the one before; turns of others are not taken by it.
+pub fn far_turns_are_not_kept(fixture: &dyn BrokerFixture) {
+    assert!(turn(fixture, "add", 2000).granted);
+    for expected in [2000, 4000, 6000] {
+        let turn = turn(fixture, "add", 2000);
+        assert!(!turn.granted && is_about(turn.wait, expected), "{turn:?}, expected {expected} s");
+    }
+    let patient = control(fixture).turn("add", Duration::from_secs(2000), Duration::from_secs(5000));
+    let patient = patient.expect("a turn");
+    assert!(patient.granted && is_about(patient.wait, 2000), "{patient:?}");
+}
+
+/// A limit that was changed holds at once.
+pub fn another_pause_begins_anew(fixture: &dyn BrokerFixture) {
+    turn(fixture, "add", 900);
+    turn(fixture, "add", 900);
+    assert!(turn(fixture, "add", 100).wait.is_zero());
+    assert!(is_about(turn(fixture, "add", 100).wait, 100));
+}

@@ -150,3 +150,38 @@ pub fn purging_spares_delayed_messages(fixture: &dyn BrokerFixture) {
     assert_eq!(admin(fixture).purge("q"), Ok(0));
     assert_eq!(bodies(&fetch_when_due(fixture, &mut *worker)), ["m"]);
 }
+
+/// Ready messages in the order of service, then delayed ones by their time; held ones not.
+pub fn peeking_shows_what_waits_and_takes_nothing(fixture: &dyn BrokerFixture) {
+    let mut publisher = publisher(fixture);
+    let batch = [outgoing("q", "held"), prioritized("q", "last", Some(9)), outgoing("q", "1"), outgoing("q", "2")];
+    publisher.publish(&batch).expect("publish");
+    publisher.publish(&[outgoing("other", "x")]).expect("publish");
+    let mut worker = consumer(fixture, "w", &["q"]);
+    assert_eq!(body(&take_one(&mut *worker)), "held");
+    publish(fixture, "later", &["a", "b"]);
+    let mut delayer = consumer(fixture, "d", &["later"]);
+    let now = now(fixture);
+    let due = [now.after(Duration::from_secs(7200)), now.after(Duration::from_secs(3600))];
+    for until in due {
+        let delivery = take_one(&mut *delayer);
+        finish(&mut *delayer, &[settle(&delivery.tag, Disposition::Delay { until })]);
+    }
+    publish(fixture, "later", &["now"]);
+
+    let mut admin = admin(fixture);
+    let mut peek = |queue: &str, limit| {
+        let waiting = admin.peek(queue, limit).expect("peek").into_iter();
+        let seen = waiting.map(|waiting| (content(&waiting.payload).body.clone(), waiting.due.is_some()));
+        seen.map(|(body, delayed)| (String::from_utf8(body).expect("text"), delayed)).collect::<Vec<_>>()
+    };
+    let ready = |body: &str| (body.to_owned(), false);
+    let delayed = |body: &str| (body.to_owned(), true);
+    assert_eq!(peek("q", 10), [ready("1"), ready("2"), ready("last")]);
+    assert_eq!(peek("q", 2), [ready("1"), ready("2")]);
+    assert_eq!(peek("q", 0), []);
+    assert_eq!(peek("later", 10), [ready("now"), delayed("b"), delayed("a")]);
+    assert_eq!(peek("later", 2), [ready("now"), delayed("b")]);
+    assert_eq!(peek("none", 10), []);
+    assert_eq!(length(fixture, "q"), 3);
+}

@@ -7,6 +7,7 @@ mod dead_letters;
 mod delays;
 mod doorbell;
 mod leases;
+mod locks;
 mod publishing;
 mod settling;
 
@@ -17,6 +18,7 @@ pub use dead_letters::*;
 pub use delays::*;
 pub use doorbell::*;
 pub use leases::*;
+pub use locks::*;
 pub use publishing::*;
 pub use settling::*;
 
@@ -36,6 +38,9 @@ macro_rules! broker_conformance {
                 binding_twice_is_harmless,
                 others_see_a_direct_binding,
                 the_anonymous_exchange_names_queues,
+                turns_are_shared_and_apart,
+                far_turns_are_not_kept,
+                another_pause_begins_anew,
                 revocations_are_kept_until_their_end,
                 the_later_end_of_a_revocation_counts,
                 every_listener_hears_what_is_said,
@@ -61,6 +66,7 @@ macro_rules! broker_conformance {
                 a_published_eta_is_kept,
                 a_new_delayed_message_is_noticed,
                 purging_spares_delayed_messages,
+                peeking_shows_what_waits_and_takes_nothing,
                 the_bell_rings_for_what_was_there,
                 the_bell_rings_for_what_came_between,
                 the_bell_rings_while_waiting,
@@ -81,6 +87,12 @@ macro_rules! broker_conformance {
                 recover_is_about_one_worker,
                 a_new_handle_recovers_the_old_ones_messages,
                 an_idle_heartbeat_returns_nothing,
+                one_of_many_that_are_the_same_is_published,
+                a_released_lock_can_be_taken_again,
+                a_lock_runs_out,
+                a_lock_may_change_hands,
+                a_publish_that_is_repeated_happens_once,
+                an_unroutable_message_takes_no_lock,
                 every_field_survives,
                 a_bare_message_survives,
                 binary_bodies_survive,
@@ -132,6 +144,7 @@ mod tests {
             include_str!("delays.rs"),
             include_str!("doorbell.rs"),
             include_str!("leases.rs"),
+            include_str!("locks.rs"),
             include_str!("publishing.rs"),
             include_str!("settling.rs"),
         ];

@@ -1,0 +1,1 @@
+"""Additions for which Celery has the same names."""
