@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from servers.redis_server import free_port
+from servers.own_server import free_port
 from servers.stack import PATIENCE
 from servers.worker_process import StartWorker, environment, urls, wait_until
 

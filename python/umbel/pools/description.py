@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
+from umbel.backends.opening import is_native, store_settings
 from umbel.config import Settings
 from umbel.exceptions import ImproperlyConfigured
 from umbel.pools.task_signals import wanted_signals
@@ -119,12 +121,27 @@ def describe(app: Umbel, request: LoadRequest) -> AppDescription:
     """
     return AppDescription(
         name=app.main or "default",
-        settings={**{name: app.conf[name] for name in SETTINGS}, **_urls(app.conf)},
+        settings={**_store_settings(app.conf), **{name: app.conf[name] for name in SETTINGS}, **_urls(app.conf)},
         tasks=[task_entry(task) for task in app.tasks.values()],
         queues=consumed_queues(queues_from_conf(app.conf), request.queues, request.exclude_queues),
         accept=sorted(accepted(app.conf.accept_content)),
         signals=wanted_signals(),
     )
+
+
+def _store_settings(conf: Settings) -> dict[str, Any]:
+    """What the main process needs to open a result store in Python, as far as JSON can carry it."""
+    if is_native(conf.result_backend):
+        return {}
+    return {name: value for name, value in store_settings(conf).items() if _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _urls(conf: Settings) -> dict[str, str | None]:

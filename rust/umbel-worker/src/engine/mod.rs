@@ -35,6 +35,7 @@ mod steady;
 mod surplus;
 mod tasks;
 mod timer;
+mod tries;
 mod unique;
 mod window;
 

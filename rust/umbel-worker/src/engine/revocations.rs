@@ -135,7 +135,7 @@ impl Engine {
     /// A job that has not started ends without being run.
     pub(super) fn discard_revoked(&mut self, job: JobId, now: Now, out: &mut Vec<Output>) {
         let Some(held) = self.ledger.get(job) else { return };
-        let record = records::revoked(&held.facts, self.config.result_expires, now.wall);
+        let record = records::revoked(&held.facts, &self.last_try(held, None), self.config.result_expires, now.wall);
         self.totals.revoked += 1;
         out.push(Output::Notice(Notice::Discarded {
             task: held.facts.name().to_owned(),
@@ -193,7 +193,8 @@ impl Engine {
     /// A revoked job ended with its process.
     pub(super) fn end_terminated(&mut self, job: JobId, now: Now, out: &mut Vec<Output>) {
         let Some(held) = self.ledger.get(job) else { return };
-        let record = records::terminated(&held.facts, self.config.result_expires, now.wall);
+        let record =
+            records::terminated(&held.facts, &self.last_try(held, Some(now)), self.config.result_expires, now.wall);
         self.totals.revoked += 1;
         out.push(Output::Notice(Notice::Terminated {
             task: held.facts.name().to_owned(),
