@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from servers.own_server import MariaServer, MemcachedServer, PostgresServer
 from servers.redis_server import RedisServer, require_redis
 from servers.worker_process import StartWorker, WorkerProcess
 
@@ -27,6 +28,30 @@ def redis_server() -> Iterator[RedisServer]:
     yield server
     server.stop()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One for the session."""
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def maria_server() -> Iterator[MariaServer]:
+    """One for the session."""
+    server = MariaServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def memcached_server() -> Iterator[MemcachedServer]:
+    """One for the session."""
+    server = MemcachedServer()
+    yield server
+    server.stop()
 
 
 _databases = itertools.count(1)

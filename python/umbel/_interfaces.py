@@ -73,6 +73,7 @@ class RecordWriter(Protocol):
         traceback: str | None = None,
         request: Any = None,
         children: list[Any] | None = None,
+        attempts: list[dict[str, Any]] | None = None,
     ) -> bytes:
         """Bytes of a record. Raises EncodeError."""
         ...
@@ -88,6 +89,11 @@ class ResultAccess(Protocol):
     @property
     def format(self) -> RecordWriter:
         """How records are written."""
+        ...
+
+    @property
+    def counts_chords(self) -> bool:
+        """The store counts the parts of chords."""
         ...
 
     def read(self, task_id: str) -> dict[str, Any] | None:

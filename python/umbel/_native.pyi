@@ -68,6 +68,9 @@ def decompress(data: bytes, method: str, /, limit: int = 67_108_864) -> bytes:
 def parse_iso8601(text: str, /) -> tuple[float, bool]:
     """Seconds since the epoch (naive text read as UTC) and whether the text was naive."""
 
+def record_is_success(record: bytes, /) -> bool:
+    """Whether a result record says SUCCESS, in any of Celery's serializers, compressed or not."""
+
 def set_clock_offset(seconds: float) -> None:
     """Sets how far the clock of brokers, stores and engines in this process is from the machine's; for tests."""
 
@@ -124,7 +127,7 @@ class WaitingDict(TypedDict):
     content_encoding: str
 
 #: Content type, content encoding and body.
-Content: TypeAlias = tuple[str, str, bytes]
+_Content: TypeAlias = tuple[str, str, bytes]
 
 @final
 class Client:
@@ -132,7 +135,8 @@ class Client:
 
     def __new__(cls, broker_url: str, result_url: str | None, options: Mapping[str, object]) -> Client:
         """Connects at first use. Options: `publish_timeout` (default 10; None: for ever; bounds every call but
-        `wait_result`), `broker_transport_options`, `result_backend_transport_options`. Others are ignored.
+        `wait_result`), `broker_transport_options`, `result_backend_transport_options`, `open_results` (a callable
+        that returns the result store, where it is a Python object; see `umbel.backends`). Others are ignored.
         Raises `ConfigError` for a URL or option that cannot be used."""
 
     @property
@@ -220,7 +224,7 @@ class Client:
     def revoked(self) -> list[str]:
         """Ids of tasks that the broker knows to be revoked, sorted."""
 
-    def broadcast(self, exchange: str, headers: str, content: Content) -> None:
+    def broadcast(self, exchange: str, headers: str, content: _Content) -> None:
         """Says something to everybody who listens on `exchange` now."""
 
     def open_box(self, exchange: str, routing_key: str) -> None:
@@ -274,6 +278,7 @@ class TaskDict(TypedDict, total=False):
     time_limit: float | None
     soft_time_limit: float | None
     rate_limit: float  # a second; 0: without limit
+    rate_limit_shared: bool  # the limit is that of all workers together
     unique: bool  # its messages may hold locks
 
 @final
@@ -283,7 +288,8 @@ class Worker:
     Options: `hostname`, `queues` (list), `accept_content` (MIME names), `prefetch_multiplier` (int; None or 0:
     automatic), `max_deliveries` (default 5; None: without bound), `shutdown_timeout` (default 25; None: for ever),
     `result_expires` (default a day; None: never), `delay_threshold` (default 3: messages due later go to the broker's
-    delayed set), `max_message_bytes`, `lease` (default 10), `control_exchange` (None: deaf to remote control), transport options as for `Client`. Others are ignored.
+    delayed set), `max_message_bytes`, `lease` (default 10), `control_exchange` (None: deaf to remote control),
+    `open_results` and transport options as for `Client`. Others are ignored.
     """
 
     def __new__(cls, broker_url: str, result_url: str | None, options: Mapping[str, object]) -> Worker: ...
@@ -335,7 +341,7 @@ class Worker:
     def revoked(self) -> list[str]:
         """Ids of tasks that are revoked, sorted. Raises as `stats`."""
 
-    def answer(self, exchange: str, routing_key: str, headers: str, content: Content) -> None:
+    def answer(self, exchange: str, routing_key: str, headers: str, content: _Content) -> None:
         """Sends the answer to a request into the box of who asked, soon."""
 
     def want_notices(self, received: bool) -> None: ...

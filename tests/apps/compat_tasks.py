@@ -12,11 +12,12 @@ class OwnError(Exception):
     """An exception that both sides can import."""
 
 
-def settings(url: str) -> dict[str, Any]:
-    """The same for both."""
+def settings(url: str, results: str | None = None) -> dict[str, Any]:
+    """The same for both; `results` None: in the broker."""
     return {
         "broker_url": url,
-        "result_backend": url,
+        "result_backend": results or url,
+        "result_chord_retry_interval": 0.1,
         "accept_content": ["json", "msgpack", "yaml"],
         "result_expires": 600,
         "broker_connection_retry_on_startup": True,

@@ -8,5 +8,7 @@ from apps.compat_tasks import define, settings
 
 from umbel import Umbel
 
-app = Umbel("compat", changes=settings(os.environ.get("UMBEL_TEST_URL", "redis://127.0.0.1:1/0")))
+URL = os.environ.get("UMBEL_TEST_URL", "redis://127.0.0.1:1/0")
+
+app = Umbel("compat", changes=settings(URL, os.environ.get("UMBEL_TEST_RESULTS")))
 define(app, "umbel")

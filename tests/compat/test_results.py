@@ -54,3 +54,15 @@ def test_a_group_of_celery_is_joined_by_umbel(umbel_app: Umbel, celery_app: Any,
     group = umbel.result.result_from_tuple(sent_by_celery.as_tuple(), umbel_app)
     assert sorted(group.iterate(timeout=PATIENCE)) == list(range(1, 21))
     assert group.get(timeout=PATIENCE) == sent_by_celery.get(timeout=PATIENCE) == list(range(1, 21))
+
+
+def test_tries_are_told_to_umbel_and_do_not_disturb_celery(producer: Any, readers: list[Any], umbel_app: Umbel) -> None:
+    result = producer.tasks["compat.retry"].apply_async((2,), queue="for-umbel")
+    assert [reader.AsyncResult(result.id).get(timeout=PATIENCE) for reader in readers] == [["umbel", 2]] * 2
+    tries = umbel_app.AsyncResult(result.id).attempts
+    assert [(one.retries, one.state, one.why) for one in tries] == [
+        (0, "RETRY", "OwnError('try 0')"),
+        (1, "RETRY", "OwnError('try 1')"),
+        (2, "SUCCESS", None),
+    ]
+    assert all(one.worker and one.worker.startswith("umbel@") and one.started and one.ended for one in tries)

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
 import subprocess
 import time
 from pathlib import Path
 
-import pytest
 import redis
+from servers.own_server import free_port, require_program
 
 _DEADLINE = 20.0
 
 
-def free_port() -> int:
-    """A loopback port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def require_redis() -> str:
     """Path of the program; without it tests are skipped on a laptop and fail in CI."""
-    found = shutil.which("redis-server")
-    if found is None:
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail("redis-server is not installed; CI must have it (make services-install)")
-        pytest.skip("redis-server is not installed (make services-install)")
-    return found
+    return require_program("redis-server")
 
 
 class RedisServer:

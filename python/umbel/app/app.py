@@ -21,6 +21,7 @@ from umbel.app.definition import adopt_task, define_task
 from umbel.app.identity import identity
 from umbel.app.registry import TaskRegistry, import_tasks, task_name
 from umbel.app.sending import Sender
+from umbel.backends.opening import is_native, store_opener, store_settings
 from umbel.config import Settings, import_by_name
 from umbel.exceptions import AlwaysEagerIgnored, ImproperlyConfigured, from_native
 from umbel.execution.eager import run_eagerly
@@ -303,7 +304,10 @@ class Umbel:
                 "broker_transport_options": dict(conf.broker_transport_options or {}),
                 "result_backend_transport_options": dict(conf.result_backend_transport_options or {}),
             }
-            key = (broker, backend, repr(options))
+            settings = {} if is_native(backend) else store_settings(conf)
+            key = (broker, backend, repr(options), repr(settings))
+            if settings:
+                options["open_results"] = store_opener(backend, settings)
             if self._client is None or key != self._client_key:
                 try:
                     self._client = _native.Client(broker, backend, options)
@@ -370,7 +374,8 @@ class Umbel:
         if request.link is None or task_id != request.id:
             self.results.store(task_id, state or "", meta, request=request)
             return
-        record = self.results.format.write(task_id, state or "", meta, request=request)
+        attempts = request.attempts_to_tell(state or "", self.now())
+        record = self.results.format.write(task_id, state or "", meta, request=request, attempts=attempts)
         request.link.started(request.job, record, self.results.format.expires_for(state or ""), state=state or "")
 
     @property

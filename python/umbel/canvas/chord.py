@@ -159,10 +159,13 @@ class chord(Signature):
         if not members:
             first.apply_async(([],), producer=outbox, add_to_parent=False)
         else:
-            app.results.start_chord(header_id, sum(size_of(task) for task, _ in members))
+            if app.results.counts_chords:
+                app.results.start_chord(header_id, sum(size_of(task) for task, _ in members))
             shared = {name: value for name, value in options.items() if name not in _OF_BODY}
             results_sent = self.header_group().send(members, outbox, args, kwargs, shared)
             header_result = GroupResult(header_id, list(results_sent))
+            if not app.results.counts_chords:
+                _look_for(header_result, first, app, outbox)
         eldest(results[0]).parent = header_result
         return results[0]
 
@@ -294,3 +297,15 @@ def _linked(body: Any, options: Mapping[str, Any]) -> Any:
         else:
             body.append_to_list_option("link_error", errback)
     return body
+
+
+def _look_for(header: GroupResult[Any], body: Signature, app: Any, outbox: Any) -> None:
+    """Sends the message that looks for the header's results again and again, as Celery does for stores that cannot
+    count, and then sends the body."""
+    interval = app.conf.result_chord_retry_interval
+    members = [result.as_tuple() for result in header]
+    arguments = {"interval": interval, "result": members}
+    unlock = signature("celery.chord_unlock", args=(header.id, body), kwargs=arguments, app=app)
+    # Where the body is to run there are workers.
+    place = {name: body.options[name] for name in ("queue", "exchange", "routing_key") if name in body.options}
+    unlock.apply_async(countdown=interval, producer=outbox, add_to_parent=False, **place)

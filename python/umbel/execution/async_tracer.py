@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, cast
 
 from umbel import _current
 from umbel.execution.coroutines import CoroutineRun
 from umbel.execution.forks import end_fork, fork_count
 from umbel.execution.runner import TaskRunner
+from umbel.execution.storing import LaterLink
 from umbel.execution.tracer import Tracer
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ class AsyncTracer(Tracer):
     def __init__(self, app: AppInterface, hostname: str, turn: Callable[[], Awaitable[object] | None]) -> None:
         super().__init__(app, hostname)
         self._turn = turn
+        #: Stores and reports, where results are stored here.
+        self._storing: ThreadPoolExecutor | None = None
 
     def is_coroutine(self, name: str) -> bool:
         """Whether the task of that name is an `async def`; False if there is none."""
@@ -39,6 +43,17 @@ class AsyncTracer(Tracer):
 
     async def run_coroutine(self, job: Job, link: ChildLink, run: CoroutineRun) -> None:
         """As `run`, for a task that `is_coroutine`."""
+        if not self._stores_here:
+            return await self._run_coroutine(job, link, run)
+        if self._storing is None:
+            self._storing = ThreadPoolExecutor(1, "umbel-results")
+        later = LaterLink(link, self._app.client, self._storing)
+        try:
+            await self._run_coroutine(job, cast("ChildLink", later), run)
+        finally:
+            await later.settled()
+
+    async def _run_coroutine(self, job: Job, link: ChildLink, run: CoroutineRun) -> None:
         accepted = self._accepted(job, link)
         if accepted is None:
             return
@@ -55,7 +70,7 @@ class AsyncTracer(Tracer):
         self, runner: TaskRunner, request: Context, args: Any, kwargs: Any, run: CoroutineRun
     ) -> None:
         assert runner.coroutine is not None
-        started = time.monotonic()
+        request.started = started = time.monotonic()
         value: Any = None
         state: str | None = None
         forks = fork_count()

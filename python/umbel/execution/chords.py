@@ -41,10 +41,12 @@ class ChordParts:
         expires = conf.result_expires if conf.result_chord_expires is None else conf.result_chord_expires
         self._expires: float | None = expires or None
         self._kept: tuple[str | None, Any] = (None, None)
+        #: Otherwise a message that was sent with the header looks for the members' results.
+        self._counted = app.results.counts_chords
 
     def of_request(self, request: Context, state: str, result: Any) -> list[Any]:
         """The part of the running task, if it counts for a chord. Raises EncodeError."""
-        if not request.chord or not request.group:
+        if not self._counted or not request.chord or not request.group:
             return []
         place = (request.group, request.id, request.group_index, request.root_id)
         return [self._part(request, request.chord, place, state, result)]
@@ -53,7 +55,7 @@ class ChordParts:
         """The part of a call that will never run, because the task of `request` failed."""
         options = signature.get("options") or {}
         chord, group, task_id = options.get("chord"), options.get("group_id"), options.get("task_id")
-        if not chord or not group or not task_id:
+        if not self._counted or not chord or not group or not task_id:
             return []
         place = (group, task_id, options.get("group_index"), options.get("root_id"))
         return [self._part(request, chord, place, state, result)]
@@ -116,7 +118,7 @@ def unlock(
     except Exception as error:
         logger.exception("The body of chord %s cannot be sent", group_id)
         messages = _fail_body(app, request, body, ChordError(f"Callback error: {error!r}"))
-    if messages:
+    if messages and app.results.counts_chords:
         messages[-1].message["chord"] = {"group": group_id}
     request.follow_ups.extend(messages)
 
@@ -127,8 +129,8 @@ def _counted(app: Any, group_id: str) -> list[tuple[str, str, Any]]:
 
 def _polled(app: Any, result: Any) -> list[tuple[str, str, Any]] | None:
     found = []
-    for task_id in _ids(result or ()):
-        meta = app.results.read(task_id)
+    ids = _ids(result or ())
+    for task_id, meta in zip(ids, app.results.read_many(ids), strict=True):
         if meta is None or meta["status"] not in ("SUCCESS", *PROPAGATE_STATES):
             return None
         found.append((task_id, meta["status"], meta["result"]))

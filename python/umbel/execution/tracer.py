@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from umbel import _current, _native, signals
+from umbel.backends.opening import is_native
 from umbel.exceptions import (
     ContentDisallowed,
     DecodeError,
@@ -37,6 +38,7 @@ from umbel.execution.follow_ups import FollowUps, call_errbacks, malformed
 from umbel.execution.forks import end_fork, fork_count
 from umbel.execution.report import log_failure, log_ignored, log_rejected, log_retry, log_success, logger
 from umbel.execution.runner import TaskRunner
+from umbel.execution.storing import StoringLink
 from umbel.serialization import accepted, loads
 from umbel.serialization.compression import decompress
 from umbel.task import Context
@@ -77,15 +79,20 @@ class Tracer:
         conf = app.conf
         self._accept = accepted(conf.accept_content)
         self._format: RecordWriter | None = None
+        self._stores_here = False
+        self._chords: ChordParts | None = None
         if conf.result_backend not in _NO_RESULTS:
             self._format = app.results.format
-        self._chords = None if self._format is None else ChordParts(app, self._format)
+            self._stores_here = not is_native(conf.result_backend)
+            self._chords = ChordParts(app, self._format)
 
     def run(self, job: Job, link: ChildLink) -> None:
         """Runs the job and reports its outcome to the link, exactly once, whatever the task and its hooks raise.
 
         Raises what a task raises to end its process (KeyboardInterrupt, WorkerShutdown), after the report.
         """
+        if self._stores_here:
+            link = cast("ChildLink", StoringLink(link, self._app.client))
         accepted = self._accepted(job, link)
         if accepted is None:
             return
@@ -226,7 +233,7 @@ class Tracer:
     # --- 2. execute
 
     def _execute(self, runner: TaskRunner, request: Context, args: Any, kwargs: Any) -> None:
-        started = time.monotonic()
+        request.started = started = time.monotonic()
         value: Any = None
         state: str | None = None
         forks = fork_count()
@@ -287,7 +294,8 @@ class Tracer:
         if self._format is None or ignores_result(runner, request):
             return
         meta = {"pid": os.getpid(), "hostname": self._hostname}
-        record = self._format.write(request.id, "STARTED", meta, request=request)
+        attempts = request.attempts_to_tell("STARTED", self._app.now())
+        record = self._format.write(request.id, "STARTED", meta, request=request, attempts=attempts)
         request.link.started(request.job, record, self._format.expires, state="STARTED")
 
     def _raised(self, runner: TaskRunner, request: Context, error: BaseException) -> str:
@@ -314,7 +322,10 @@ class Tracer:
                 publish = [*publish, *follow_ups.messages]
                 children += follow_ups.children
             if self._format is not None and not ignores_result(runner, request):
-                record = self._format.write(request.id, "SUCCESS", value, None, request, children)
+                attempts = None
+                if request.retries or request.job.failed_deliveries:
+                    attempts = request.attempts("SUCCESS", None, self._app.now())
+                record = self._format.write(request.id, "SUCCESS", value, None, request, children, attempts)
                 expires = self._format.expires
             if request.chord and self._chords is not None:
                 publish = [*publish, *self._chords.of_request(request, "SUCCESS", value)]
@@ -374,8 +385,9 @@ class Tracer:
         self, request: Context, state: str, exception: BaseException, text: str | None, children: list[Any]
     ) -> bytes:
         assert self._format is not None
+        attempts = request.attempts(state, safe_repr(exception), self._app.now())
         try:
-            return self._format.write(request.id, state, exception, text, request, children)
+            return self._format.write(request.id, state, exception, text, request, children, attempts)
         except EncodeError as error:
             # Extended records hold the arguments, which pickle may carry and JSON may not; or all is too much.
             refused = error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
+from umbel.backends.opening import is_native, store_settings
 from umbel.config import Settings
 from umbel.exceptions import ImproperlyConfigured
 from umbel.pools.task_signals import wanted_signals
@@ -119,12 +121,27 @@ def describe(app: Umbel, request: LoadRequest) -> AppDescription:
     """
     return AppDescription(
         name=app.main or "default",
-        settings={**{name: app.conf[name] for name in SETTINGS}, **_urls(app.conf)},
+        settings={**_store_settings(app.conf), **{name: app.conf[name] for name in SETTINGS}, **_urls(app.conf)},
         tasks=[task_entry(task) for task in app.tasks.values()],
         queues=consumed_queues(queues_from_conf(app.conf), request.queues, request.exclude_queues),
         accept=sorted(accepted(app.conf.accept_content)),
         signals=wanted_signals(),
     )
+
+
+def _store_settings(conf: Settings) -> dict[str, Any]:
+    """What the main process needs to open a result store in Python, as far as JSON can carry it."""
+    if is_native(conf.result_backend):
+        return {}
+    return {name: value for name, value in store_settings(conf).items() if _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _urls(conf: Settings) -> dict[str, str | None]:
@@ -153,6 +170,7 @@ def task_entry(task: Task[..., Any]) -> TaskDict:
         "time_limit": task.time_limit,
         "soft_time_limit": task.soft_time_limit,
         "rate_limit": _rate_of(task),
+        "rate_limit_shared": _is_shared(task),
         "unique": bool(task.unique or task.debounce),
     }
 
@@ -165,6 +183,15 @@ def _rate_of(task: Task[..., Any]) -> float:
         return rate(task.rate_limit)
     except ValueError as error:
         raise ImproperlyConfigured(f"Task {task.name}: rate_limit {error}") from error
+
+
+def _is_shared(task: Task[..., Any]) -> bool:
+    """Whether the rate limit is that of all workers together. Raises ImproperlyConfigured."""
+    if task.rate_limit_scope not in ("worker", "cluster"):
+        raise ImproperlyConfigured(
+            f"Task {task.name}: rate_limit_scope is 'worker' or 'cluster', not {task.rate_limit_scope!r}"
+        )
+    return bool(task.rate_limit_scope == "cluster")
 
 
 def consumed_queues(queues: Queues, only: Sequence[str] = (), without: Sequence[str] = ()) -> list[QueueBinding]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from umbel import _current
 from umbel.exceptions import IncompleteStream, TimeoutError
+from umbel.result.attempts import Attempt, attempts_of, moment
 from umbel.result.failures import with_remote_traceback
 from umbel.result.waiting import assert_will_not_block, unfinished
 from umbel.states import PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
@@ -190,20 +191,23 @@ class AsyncResult(ResultBase, Generic[R]):
     def _parents_to_watch(self) -> dict[str, AsyncResult[Any]]:
         """Those not known to have finished, by id. Raises what the first of them, from the top, has raised.
 
-        Members of groups are looked at and not waited for: a chord's body is told of their failures itself.
+        Groups are left out: a chord's body is told of the failures of its members itself, in one exception whoever
+        looks when.
         """
-        parents: list[Any] = []
+        parents: list[AsyncResult[Any]] = []
         node = self.parent
         while node is not None:
-            parents.append(node)
+            if isinstance(node, AsyncResult):
+                parents.append(node)
             node = node.parent
         refresh(parents)
-        for node in reversed(parents):
-            node.maybe_throw()
+        for parent in reversed(parents):
+            if parent._cache is not None:
+                parent.maybe_throw()
         return {
-            node.id: node
-            for node in parents
-            if isinstance(node, AsyncResult) and node._cache is None and not node._ignored and node.app is self.app
+            parent.id: parent
+            for parent in parents
+            if parent._cache is None and not parent._ignored and parent.app is self.app
         }
 
     @staticmethod
@@ -370,10 +374,12 @@ class AsyncResult(ResultBase, Generic[R]):
     @property
     def date_done(self) -> datetime | None:
         """When it reached a ready state."""
-        value = self._meta().get("date_done")
-        if isinstance(value, str):
-            return datetime.fromisoformat(value.replace("Z", "+00:00"))
-        return value
+        return moment(self._meta().get("date_done"))
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Every try of the task, oldest first: when, where, how it ended and why. The last 50 are kept."""
+        return attempts_of(self._meta())
 
     @property
     def children(self) -> list[Any] | None:

@@ -365,16 +365,14 @@ class ResultSet(ResultBase, Generic[R]):
         self,
         connection: Any = None,
         terminate: bool = False,
-        signal: str | None = None,
+        signal: str | int | None = None,
         wait: bool = False,
         timeout: float | None = None,
     ) -> None:
         """Revokes all tasks in one message; arguments are those of `AsyncResult.revoke`."""
-        app: Any = self.app
+        control: Any = self.app.control
         ids = [leaf.id for leaf in self._leaves()]
-        app.control.revoke(
-            ids, connection=connection, timeout=timeout, terminate=terminate, signal=signal, reply=wait
-        )  # fmt: skip
+        control.revoke(ids, terminate=terminate, signal=signal or "SIGTERM", reply=wait, timeout=timeout)
 
     # --- as a value
 

@@ -12,7 +12,7 @@ from umbel._interfaces import AppInterface
 from umbel.exceptions import DecodeError, EncodeError, ImproperlyConfigured
 from umbel.result.failures import portable, rebuild, restore_wrapped, to_fields
 from umbel.serialization import accepted, by_name, loads
-from umbel.serialization.compression import compress, decompress
+from umbel.serialization.packing import load_packed, packed, told_content_type
 from umbel.states import EXCEPTION_STATES, READY_STATES
 
 __all__ = ["RecordFormat"]
@@ -21,7 +21,6 @@ __all__ = ["RecordFormat"]
 _OBJECT_SERIALIZERS = frozenset({"pickle", "cloudpickle"})
 #: Of a record, while `worker_max_message_bytes` is not set.
 MAX_RECORD_BYTES = 128 << 20
-_COMPRESSED = b"\x00celery-compressed\x00"
 
 
 class RecordFormat:
@@ -49,7 +48,7 @@ class RecordFormat:
     @staticmethod
     def _check_compression(method: str) -> None:
         try:
-            compress(b"", method)
+            packed(b"", method)
         except KeyError:
             raise ImproperlyConfigured(f"result_compression knows no method {method!r}") from None
 
@@ -65,12 +64,14 @@ class RecordFormat:
         traceback: str | None = None,
         request: Any = None,
         children: list[Any] | None = None,
+        attempts: list[dict[str, Any]] | None = None,
     ) -> bytes:
-        """Bytes of a record. `result` is the exception itself in exception states.
+        """Bytes of a record. `result` is the exception itself in exception states; `attempts` are the tries there were,
+        where there was more to them than a success.
 
         Raises EncodeError for what the serializer cannot write, and for more than `worker_max_message_bytes`.
         """
-        if state == "SUCCESS" and traceback is None and self._is_plain:
+        if state == "SUCCESS" and traceback is None and attempts is None and self._is_plain:
             return self._bounded(self._success(task_id, result, request, children))
         if state in EXCEPTION_STATES and isinstance(result, BaseException):
             result = self.exception_value(result)
@@ -88,6 +89,8 @@ class RecordFormat:
                 record["parent_id"] = request.parent_id
             if self.extended:
                 record.update(_extended(request))
+        if attempts is not None:
+            record["attempts"] = attempts
         record["task_id"] = task_id
         return self._finish(record)
 
@@ -104,8 +107,7 @@ class RecordFormat:
         except (TypeError, ValueError, RecursionError) as error:
             raise EncodeError(repr(error)) from error
         if self._compression:
-            packed, method = compress(data, self._compression)
-            data = _COMPRESSED + method.encode() + b"\x00" + packed
+            data = packed(data, self._compression)
         return self._bounded(data)
 
     def _bounded(self, data: bytes) -> bytes:
@@ -122,7 +124,7 @@ class RecordFormat:
 
     def read_group(self, data: bytes) -> Any:
         """The tuple in a saved group's record. Raises as `read`."""
-        saved = self._load(data)
+        saved = load_packed(data, self._accept)
         if not isinstance(saved, dict) or "result" not in saved:
             raise DecodeError(f"Not a saved group: {data[:80]!r}")
         return saved["result"]
@@ -143,7 +145,7 @@ class RecordFormat:
 
     def read_part(self, data: bytes) -> tuple[str, str, Any]:
         """Id, state and result of a part. Raises DecodeError, ContentDisallowed or SecurityError."""
-        content_type = "application/json" if data[:1] == b"[" else _content_type(data)
+        content_type = told_content_type(data)
         if data[:1] >= b"\x90" and data[:1] <= b"\x9f":
             content_type = "application/x-msgpack"
         _, task_id, state, result = loads(data, content_type, None, self._accept)
@@ -155,19 +157,13 @@ class RecordFormat:
         Records carry no content type; what wrote them is told by their first bytes, so that results survive a change
         of serializer. Only what `result_accept_content` allows is read.
         """
-        meta = self._load(data)
+        meta = load_packed(data, self._accept)
         if not isinstance(meta, dict) or "status" not in meta:
             raise DecodeError(f"Not a result record: {data[:80]!r}")
         if meta["status"] in EXCEPTION_STATES:
             error = rebuild(meta.get("result"))
             meta["result"] = restore_wrapped(error) if error is not None and self._serializer == "pickle" else error
         return meta
-
-    def _load(self, data: bytes) -> Any:
-        if data.startswith(_COMPRESSED):
-            method, _, packed = data[len(_COMPRESSED) :].partition(b"\x00")
-            data = decompress(packed, method.decode("ascii", "replace"))
-        return loads(data, _content_type(data), None, self._accept)
 
 
 class _IsoClock:
@@ -189,17 +185,6 @@ class _IsoClock:
             self._kept = (second, until_seconds, offset)
         # An f-string would take three times as long for `:06d`.
         return "%s.%06d%s" % (until_seconds, micros - second * 1_000_000, offset)  # noqa: UP031
-
-
-def _content_type(data: bytes) -> str:
-    first = data[:2]
-    if first[:1] == b"{":
-        return "application/json"
-    if first[:1] == b"\x80" and first[1:] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "application/x-python-serialize"
-    if first and (0x80 <= first[0] <= 0x8F or first[0] in (0xDE, 0xDF)):
-        return "application/x-msgpack"
-    return "application/x-yaml"
 
 
 def _extended(request: Any) -> dict[str, Any]:

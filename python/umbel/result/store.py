@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from umbel import _native
 from umbel._interfaces import AppInterface
+from umbel.backends.opening import is_native
 from umbel.exceptions import TimeoutError, from_native
+from umbel.result.backend_names import BackendNames
 from umbel.result.records import RecordFormat
 from umbel.result.waiting import unfinished
 from umbel.states import READY_STATES
@@ -25,7 +27,7 @@ OnMessage = Callable[[dict[str, Any]], Any]
 _SAVED_GROUP = "celery-taskset-meta-"
 
 
-class ResultStore:
+class ResultStore(BackendNames):
     """An application's results. Thread-safe."""
 
     def __init__(self, app: AppInterface) -> None:
@@ -203,7 +205,19 @@ class ResultStore:
         except _native.NativeError as error:
             raise from_native(error) from error
 
+    def remove_expired(self) -> int:
+        """Deletes expired records where the store does not do so itself; returns how many. Raises OperationalError."""
+        try:
+            return self._client().remove_expired_results()
+        except _native.NativeError as error:
+            raise from_native(error) from error
+
     # --- chords
+
+    @property
+    def counts_chords(self) -> bool:
+        """The store counts the parts of chords. Otherwise a message that is sent with the header looks for them."""
+        return is_native(self._app.conf.result_backend)
 
     def start_chord(self, group_id: str, size: int) -> None:
         """A chord begins whose body waits for `size` results. Raises NotImplementedError without a result store."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
+
+from umbel.states import READY_STATES
 
 if TYPE_CHECKING:
     from umbel._native import Job
@@ -15,7 +19,7 @@ _STANDARD = frozenset(
     {
         "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id",
         "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "replaced_task_nesting", "stamped_headers",
-        "stamps", "compression", "meth",
+        "stamps", "compression", "meth", "umbel_attempts",
     }
 )  # fmt: skip
 #: What RabbitMQ adds to a dead-lettered message. Sent again it would be taken for a cycle.
@@ -25,6 +29,10 @@ _X_DEATH = frozenset(
         "x-last-death-queue", "x-last-death-reason",
     }
 )  # fmt: skip
+#: Attempts that are kept; the oldest go first. Messages of retries carry them.
+_MOST_ATTEMPTS = 50
+#: Of a reason in their list.
+_LONGEST_WHY = 500
 
 
 class _FromJob:
@@ -87,6 +95,8 @@ class Context:
     replaced_task_nesting: int = _header(0)
     stamped_headers: list[str] | None = _header()
     stamps: dict[str, Any] | None = _header()
+    #: What became of earlier tries, in a header that the messages of retries carry.
+    umbel_attempts: list[dict[str, Any]] | None = _header()
     callbacks: list[Any] | None = None
     errbacks: list[Any] | None = None
     chain: list[Any] | None = None
@@ -108,6 +118,8 @@ class Context:
     link: Any = None
     #: The outcome has been handed over.
     reported: bool = False
+    #: When this try began, by `time.monotonic`.
+    started: float | None = None
     #: Another call took the task's place.
     replaced: bool = False
     _loaded: bool = False
@@ -210,6 +222,33 @@ class Context:
         if self._follow_ups is None:
             self._follow_ups = []
         return self._follow_ups
+
+    def attempts_to_tell(self, state: str, now: datetime) -> list[dict[str, Any]] | None:
+        """`attempts` in a state that is no failure: None where there is nothing to tell but this one try."""
+        if not self.retries and not (self.job is not None and self.job.failed_deliveries):
+            return None
+        return self.attempts(state, None, now)
+
+    def attempts(self, state: str, why: str | None, now: datetime) -> list[dict[str, Any]]:
+        """Every try of this task so far, this one included, which ended now in `state` because of `why`; in a state
+        that is not final (STARTED, one of your own) it goes on."""
+        known = self.umbel_attempts
+        tries = [one for one in known if isinstance(one, dict)] if isinstance(known, list) else []
+        lost = self.job.failed_deliveries if self.job is not None else 0
+        why_lost = "the process or machine that ran it was lost"
+        tries += [{"retries": self.retries, "state": "LOST", "why": why_lost}] * min(lost, _MOST_ATTEMPTS)
+        began = None if self.started is None else now - timedelta(seconds=time.monotonic() - self.started)
+        tries.append(
+            {
+                "retries": self.retries,
+                "state": state,
+                "worker": self.hostname,
+                "started": None if began is None else began.isoformat(),
+                "ended": now.isoformat() if state in READY_STATES or state == "RETRY" else None,
+                "why": why if why is None else why[:_LONGEST_WHY],
+            }
+        )
+        return tries[-_MOST_ATTEMPTS:]
 
     def get(self, key: str, default: Any = None) -> Any:
         """The field, or `default`."""

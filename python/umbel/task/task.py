@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, overload
 
 from umbel import _current
-from umbel.exceptions import Ignore, MaxRetriesExceededError, Reject, Retry
+from umbel.exceptions import Ignore, MaxRetriesExceededError, Reject, Retry, safe_repr
 from umbel.result import AsyncResult, EagerResult
 from umbel.task.arguments import ArgumentCheck
 from umbel.task.options import FromSetting, from_setting
@@ -52,6 +52,8 @@ class Task(Generic[P, R]):
     #: Seconds.
     default_retry_delay: float = 3 * 60
     rate_limit: str | int | float | None = from_setting()
+    #: Whose limit it is: each `worker`'s, or that of all of them together, the `cluster`'s.
+    rate_limit_scope: str = "worker"
     ignore_result: bool = from_setting()
     #: Note the tasks this one sends, as `result.children`.
     trail: bool = True
@@ -388,6 +390,9 @@ class Task(Generic[P, R]):
         send.update(countdown=countdown, eta=eta, retries=retries, **options)
         retry = Retry(exc=exc, when=eta or countdown, is_eager=request.is_eager, sig=(new_args, new_kwargs, send))
         if not request.is_eager:
+            if not send["ignore_result"]:
+                tries = request.attempts("RETRY", safe_repr(retry if exc is None else exc), self.app.now())
+                send["headers"] = {**(send.get("headers") or {}), "umbel_attempts": tries}
             self._hand_in_retry(request, new_args, new_kwargs, send)
         if throw:
             raise retry

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from umbel.backends.opening import store_opener
 from umbel.exceptions import ImproperlyConfigured
 from umbel.pools.cpu_count import usable_cpus
 from umbel.pools.description import LoadRequest
@@ -94,6 +95,8 @@ def engine_options(
         "control_exchange": exchange,
         "broker_transport_options": settings["broker_transport_options"],
         "result_backend_transport_options": settings["result_backend_transport_options"],
+        # For what the engine itself has to say of a task: that it expired, or its process died.
+        "open_results": store_opener(settings["result_backend"], settings),
     }
     # Without a value the engine's own default holds; two of them mean something when they are None.
     meaningful = ("shutdown_timeout", "max_deliveries", "result_expires")

@@ -3,11 +3,13 @@
 pub mod backend;
 pub mod memory;
 pub mod open;
+pub mod polling;
 pub mod redis;
 pub mod sqlite;
 
 pub use backend::{Backend, ListenerWaker, ResultListener, ResultStore};
 pub use memory::MemoryBackend;
 pub use open::open;
+pub use polling::PollingListener;
 pub use redis::RedisBackend;
 pub use sqlite::SqliteBackend;

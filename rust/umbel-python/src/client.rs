@@ -1,6 +1,7 @@
 //! `Client`: publishes and waits for results.
 
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
@@ -51,7 +52,7 @@ impl Client {
 #[pymethods]
 impl Client {
     /// Connects at first use. Options: `publish_timeout`, `broker_transport_options`,
-    /// `result_backend_transport_options`.
+    /// `result_backend_transport_options`, `open_results`.
     #[new]
     fn new(broker_url: String, result_url: Option<String>, options: &Bound<'_, PyAny>) -> PyResult<Self> {
         let options = Options::new(options)?;
@@ -62,6 +63,7 @@ impl Client {
             broker_options: options.transport("broker_transport_options")?,
             result_url,
             result_options: options.transport("result_backend_transport_options")?,
+            open_results: options.get::<Py<PyAny>>("open_results")?.map(Arc::new),
         };
         let make = move || {
             let (broker, backend) = stores.open()?;

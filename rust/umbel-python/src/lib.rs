@@ -1,5 +1,6 @@
 //! The Python extension `umbel._native`. Importing it starts no thread.
 
+mod bridge;
 mod client;
 mod clock;
 mod codec;
@@ -31,6 +32,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     codec::register(module)?;
     repr::register(module)?;
     text::register(module)?;
+    bridge::register(module)?;
     module.add_function(wrap_pyfunction!(clock::set_clock_offset, module)?)?;
     module.add_class::<client::Client>()?;
     module.add_class::<job::Job>()?;

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::clock::ProcessClock;
+use pyo3::prelude::*;
+
 use umbel_backend::Backend;
 use umbel_broker::{Broker, BrokerError, TransportOptions};
+
+use crate::bridge::PythonBackend;
+use crate::clock::ProcessClock;
 
 /// Where a broker and a result store are.
 pub(crate) struct Stores {
@@ -13,6 +17,8 @@ pub(crate) struct Stores {
     /// None: results are not stored.
     pub(crate) result_url: Option<String>,
     pub(crate) result_options: TransportOptions,
+    /// Opens the result store where it is a Python object.
+    pub(crate) open_results: Option<Arc<Py<PyAny>>>,
 }
 
 /// A broker and, if results are stored, their store.
@@ -24,6 +30,10 @@ impl Stores {
         let clock = Arc::new(ProcessClock);
         let result_url = self.result_url.as_deref();
         let (url, options) = (&self.broker_url, &self.broker_options);
+        if let (Some(results), Some(open)) = (result_url, &self.open_results) {
+            let backend = Arc::new(PythonBackend::new(results, Arc::clone(open)));
+            return Ok((umbel_broker::open(url, options, clock)?, Some(backend)));
+        }
         let broker = match result_url {
             Some(results) => umbel_broker::open_beside(url, options, results, &self.result_options, clock.clone())?,
             None => umbel_broker::open(url, options, clock.clone())?,

@@ -76,6 +76,7 @@ fn task_options(task: &Bound<'_, PyAny>) -> PyResult<TaskOptions> {
         time_limit: given.seconds("time_limit")?.flatten(),
         soft_time_limit: given.seconds("soft_time_limit")?.flatten(),
         rate_limit: given.get("rate_limit")?,
+        rate_limit_shared: flag("rate_limit_shared", false)?,
         unique: flag("unique", false)?,
     })
 }
@@ -90,6 +91,7 @@ impl Worker {
             broker_options: options.transport("broker_transport_options")?,
             result_url: result_url.map(str::to_owned),
             result_options: options.transport("result_backend_transport_options")?,
+            open_results: options.get::<Py<PyAny>>("open_results")?.map(Arc::new),
         };
         let (broker, backend) = stores.open().map_err(broker_error)?;
         let worker = runtime::Worker::new(broker, backend, worker_options(&options)?, Arc::new(ProcessClock));

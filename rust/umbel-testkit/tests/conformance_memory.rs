@@ -69,3 +69,53 @@ mod backend {
 mod same_store {
     umbel_testkit::same_store_conformance!(super::Memory::start);
 }
+
+/// The store in memory, listened to as stores are that tell nobody.
+mod polling {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use umbel_backend::{Backend, PollingListener, ResultListener, ResultStore};
+    use umbel_broker::Result;
+    use umbel_testkit::conformance::BackendFixture;
+
+    struct Polled(Arc<dyn Backend>);
+
+    impl Backend for Polled {
+        fn display_url(&self) -> String {
+            self.0.display_url()
+        }
+
+        fn identity(&self) -> String {
+            self.0.identity()
+        }
+
+        fn store(&self) -> Result<Box<dyn ResultStore>> {
+            self.0.store()
+        }
+
+        fn listener(&self) -> Result<Box<dyn ResultListener>> {
+            Ok(Box::new(PollingListener::new(self.store()?)))
+        }
+    }
+
+    struct Polling(super::Memory);
+
+    impl Polling {
+        fn start() -> Self {
+            Self(super::Memory::start())
+        }
+    }
+
+    impl BackendFixture for Polling {
+        fn backend(&self) -> Arc<dyn Backend> {
+            Arc::new(Polled(self.0.backend()))
+        }
+
+        fn advance(&self, duration: Duration) {
+            BackendFixture::advance(&self.0, duration);
+        }
+    }
+
+    umbel_testkit::backend_conformance!(Polling::start);
+}

@@ -234,6 +234,40 @@ def test_retry(app: Umbel, bench: Bench, caplog: pytest.LogCaptureFixture) -> No
     assert caplog.records[0].getMessage() == "Task again[i] retry: Retry in 10s: ValueError('again')"
 
 
+def test_every_try_is_kept_with_the_result(app: Umbel, bench: Bench) -> None:
+    @app.task(name="again", bind=True, autoretry_for=(OSError,), max_retries=9, track_started=True)
+    def again(self: Task[..., Any], most: int) -> str:
+        self.update_state(state="MINE", meta=1)
+        if self.request.retries < most:
+            raise OSError(f"try {self.request.retries}")
+        assert "umbel_attempts" not in (self.request.headers or {})
+        return "done"
+
+    def told(record: dict[str, Any]) -> list[tuple[int, str, Any]]:
+        return [(one["retries"], one["state"], one.get("why")) for one in record["attempts"]]
+
+    first = bench.run(again, 2)
+    assert told(first["record"]) == [(0, "RETRY", "OSError('try 0')")]
+    # The process that ran the second try was lost twice.
+    second = bench.deliver(first["publish"][0], failed_deliveries=2)
+    lost = (1, "LOST", "the process or machine that ran it was lost")
+    assert told(second["record"]) == [(0, "RETRY", "OSError('try 0')"), lost, lost, (1, "RETRY", "OSError('try 1')")]
+    third = bench.deliver(second["publish"][0])
+    assert told(third["record"])[2:] == [lost, (1, "RETRY", "OSError('try 1')"), (2, "SUCCESS", None)]
+    last = third["record"]["attempts"][-1]
+    assert (last["worker"], last["started"] <= last["ended"]) == ("w@h", True)
+    # While it runs they are not forgotten.
+    for state, record in bench.link.progress:
+        assert told(record)[2:] == [lost, (1, "RETRY", "OSError('try 1')"), (2, state, None)]
+        assert record["attempts"][-1]["ended"] is None
+    # Where there is nothing to tell, the record is Celery's to the byte.
+    assert "attempts" not in bench.run(again, 0)["record"]
+    assert not any("attempts" in record for _, record in bench.link.progress)
+    many = bench.run(again, 10**6, headers={"umbel_attempts": [{"retries": 7}] * 200 + ["not one"]})
+    assert (len(many["record"]["attempts"]), many["record"]["attempts"][0]) == (50, {"retries": 7})
+    assert told(bench.run(again, 10**6, headers={"umbel_attempts": "nonsense"})["record"])[0][0] == 0
+
+
 def test_retries_run_out(app: Umbel, bench: Bench) -> None:
     @app.task(name="again", bind=True, max_retries=2)
     def again(self: Task[..., Any], x: int, exc: bool) -> None:

@@ -11,7 +11,7 @@ from umbel.execution.tracer import Tracer
 class Job:
     """What the tracer sees of `_native.Job`."""
 
-    def __init__(self, message: Any, redelivered: bool = False) -> None:
+    def __init__(self, message: Any, redelivered: bool = False, failed_deliveries: int = 0) -> None:
         # Through JSON, as headers come off the wire.
         self._headers = _native.json_loads(_native.json_dumps(dict(message["headers"])))
         self.id = self._headers["id"]
@@ -31,6 +31,7 @@ class Job:
         if method is not None and self.compression is None:
             self.body = _native.decompress(self.body, method)
         self.redelivered = redelivered
+        self.failed_deliveries = failed_deliveries
         self.delivery_info = {
             "exchange": message["exchange"],
             "routing_key": message["routing_key"],
@@ -93,10 +94,10 @@ class Bench:
         message = self.app.sender.prepare(name, args, kwargs, options, None if isinstance(task, str) else task).message
         return self.deliver(message)
 
-    def deliver(self, message: Any) -> dict[str, Any]:
+    def deliver(self, message: Any, failed_deliveries: int = 0) -> dict[str, Any]:
         """The outcome of one message."""
         self.link = Link()
-        job: Any = Job(message)
+        job: Any = Job(message, failed_deliveries=failed_deliveries)
         link: Any = self.link
         Tracer(self.app, "w@h").run(job, link)
         assert len(self.link.outcomes) == 1

@@ -25,7 +25,7 @@ class Job:
 
     content_type, content_encoding, compression = "application/json", "utf-8", None
     group = parent_id = ignore_result = None
-    retries = 0
+    retries = failed_deliveries = 0
 
     def __init__(self, number: int, task: str, *args: Any) -> None:
         self.number, self.task, self.args = number, task, list(args)

@@ -36,7 +36,7 @@ pub fn judgement(record: &[u8], limits: &Limits) -> Vec<u8> {
 }
 
 /// True for a record of state `SUCCESS`, in any of Celery's serializers, compressed or not.
-fn is_success(record: &[u8], limits: &Limits) -> bool {
+pub fn is_success(record: &[u8], limits: &Limits) -> bool {
     match record.strip_prefix(COMPRESSED) {
         Some(rest) => decompressed(rest, limits).is_some_and(|plain| plain_is_success(&plain, limits)),
         None => plain_is_success(record, limits),
@@ -53,8 +53,14 @@ fn plain_is_success(record: &[u8], limits: &Limits) -> bool {
     match record.first() {
         Some(0x80) if record.get(1).is_some_and(|version| (2..=5).contains(version)) => pickle_is_success(record),
         Some(0x80..=0x8f | 0xde | 0xdf) => msgpack_is_success(record),
-        _ => json_is_success(record, limits),
+        Some(b'{') => json_is_success(record, limits),
+        _ => yaml_is_success(record),
     }
+}
+
+/// The keys of the map begin lines; what is nested is indented.
+fn yaml_is_success(record: &[u8]) -> bool {
+    record.split(|byte| *byte == b'\n').any(|line| line.trim_ascii_end() == b"status: SUCCESS")
 }
 
 fn json_is_success(record: &[u8], limits: &Limits) -> bool {
@@ -104,6 +110,8 @@ mod tests {
             (b"\x80\x02}q\0(X\x06\0\0\0statusq\x01X\x07\0\0\0STARTEDq\x02X\x07\0\0\0SUCCESS", false),
             (b"\x80\x04\x95\x1d\0\0\0\0\0\0\0}\x94(\x8c\x06status\x94\x8c\x07SUCCESS\x94\x8c\x06result", true),
             (b"\x80\x04\x95\x1d\0\0\0\0\0\0\0}\x94(\x8c\x06status\x94\x8c\x08progress\x94\x8c\x07SUCCESS", false),
+            (b"children: null\nresult:\n  status: STARTED\nstatus: SUCCESS\ntask_id: x\n", true),
+            (b"children: null\nresult:\n  status: SUCCESS\nstatus: STARTED\n", false),
             (b"", false),
             (b"\xff", false),
             (b"\0celery-compressed\0application/x-gzip\0garbage", false),

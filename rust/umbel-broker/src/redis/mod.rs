@@ -49,7 +49,7 @@ use crate::url::TransportOptions;
 
 #[doc(hidden)]
 pub use consumer::SettlementWriter;
-pub use known::{chord_key, judgement, milliseconds, result_key};
+pub use known::{chord_key, is_success, judgement, milliseconds, result_key};
 pub use link::Link;
 pub use options::{Credentials, Endpoint, RedisOptions, ResultLayout, Sentinels, Server, result_prefix};
 pub use scripts::{COUNT, STORE};

@@ -97,7 +97,7 @@ impl Engine {
     /// A job's time is over before it began.
     pub(super) fn expire(&mut self, job: JobId, now: Now, out: &mut Vec<Output>) {
         let Some(held) = self.ledger.get(job) else { return };
-        let record = records::expired(&held.facts, self.config.result_expires, now.wall);
+        let record = records::expired(&held.facts, &self.last_try(held, None), self.config.result_expires, now.wall);
         let last_words = Yield::failure(&held.message, &held.queue, record);
         self.totals.expired += 1;
         out.push(Output::Notice(Notice::Discarded {

@@ -1,6 +1,7 @@
 //! What becomes of the jobs of a child that is gone.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use umbel_broker::Disposition;
 
@@ -13,6 +14,7 @@ use super::output::{Notice, Output};
 use super::pool::{Cause, Child, State};
 use super::records;
 use super::steady::Now;
+use super::tries::LastTry;
 
 /// A job that was next in line when this many children died is taken for the one that kills them, although none
 /// of them had said that it started.
@@ -106,11 +108,20 @@ impl Engine {
     }
 
     fn failure(&self, held: &Held, loss: Loss, how: &str, now: Now) -> Option<umbel_protocol::ResultWrite> {
-        let expires = self.config.result_expires;
+        let (expires, last) = (self.config.result_expires, self.last_try(held, Some(now)));
         match loss {
-            Loss::TimeLimit => records::time_limit_exceeded(&held.facts, expires, now.wall),
-            Loss::Revoked | Loss::Ours | Loss::Died => records::worker_lost(&held.facts, how, expires, now.wall),
+            Loss::TimeLimit => records::time_limit_exceeded(&held.facts, &last, expires, now.wall),
+            Loss::Revoked | Loss::Ours | Loss::Died => records::worker_lost(&held.facts, &last, how, expires, now.wall),
         }
+    }
+
+    /// What is known of a job's try, which has run until `ran`, if it ran.
+    pub(super) fn last_try<'a>(&'a self, held: &'a Held, ran: Option<Now>) -> LastTry<'a> {
+        let began = ran.map(|now| {
+            let took = u64::try_from(now.steady - held.since).unwrap_or(0);
+            now.wall.before(Duration::from_micros(took))
+        });
+        LastTry { message: &held.message, worker: &self.config.hostname, began }
     }
 
     /// Puts a message that was not started back to the front of its queue. One under suspicion takes that along as a

@@ -9,6 +9,7 @@ use umbel_protocol::{Limits, Message, NeedsPython, ReadError, ReadOptions, Resul
 use super::config::EngineConfig;
 use super::records;
 use super::tasks::{Registered, TaskTable};
+use super::tries::LastTry;
 
 /// What the engine knows of a task message.
 #[derive(Debug)]
@@ -156,7 +157,8 @@ impl<'a> Intake<'a> {
         let detail = format!(
             "{failed} deliveries of it ended with a dead child process or worker, and 'task_max_deliveries' is {most}"
         );
-        let record = records::worker_lost(&facts, &detail, self.config.result_expires, now);
+        let last = LastTry { message, worker: &self.config.hostname, began: None };
+        let record = records::worker_lost(&facts, &last, &detail, self.config.result_expires, now);
         Err(Box::new(Refusal { record, ..*Refusal::of(&facts.headers, "max-deliveries", detail) }))
     }
 }

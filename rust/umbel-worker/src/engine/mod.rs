@@ -36,6 +36,7 @@ mod steady;
 mod surplus;
 mod tasks;
 mod timer;
+mod tries;
 mod unique;
 mod window;
 
@@ -185,6 +186,7 @@ impl Engine {
             Input::Tasks(tasks) => self.tasks.replace(tasks),
             Input::PoolSize(wanted) => self.resize(wanted, now, out),
             Input::Revoke { revocations, signal } => self.revoke(&revocations, signal, now, out),
+            Input::Turn { job, turn } => self.turn_told(job, turn, now),
             Input::Tick => {}
             Input::Shutdown(kind) => self.shutdown(kind, now, out),
         }

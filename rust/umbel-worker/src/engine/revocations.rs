@@ -135,7 +135,7 @@ impl Engine {
     /// A job that has not started ends without being run.
     pub(super) fn discard_revoked(&mut self, job: JobId, now: Now, out: &mut Vec<Output>) {
         let Some(held) = self.ledger.get(job) else { return };
-        let record = records::revoked(&held.facts, self.config.result_expires, now.wall);
+        let record = records::revoked(&held.facts, &self.last_try(held, None), self.config.result_expires, now.wall);
         let last_words = Yield::failure(&held.message, &held.queue, record);
         self.totals.revoked += 1;
         out.push(Output::Notice(Notice::Discarded {
@@ -194,7 +194,8 @@ impl Engine {
     /// A revoked job ended with its process.
     pub(super) fn end_terminated(&mut self, job: JobId, now: Now, out: &mut Vec<Output>) {
         let Some(held) = self.ledger.get(job) else { return };
-        let record = records::terminated(&held.facts, self.config.result_expires, now.wall);
+        let record =
+            records::terminated(&held.facts, &self.last_try(held, Some(now)), self.config.result_expires, now.wall);
         let last_words = Yield::failure(&held.message, &held.queue, record);
         self.totals.revoked += 1;
         out.push(Output::Notice(Notice::Terminated {

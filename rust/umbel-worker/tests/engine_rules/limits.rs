@@ -72,6 +72,20 @@ fn a_job_killed_at_its_limit_fails_with_time_limit_exceeded() {
 }
 
 #[test]
+fn its_record_tells_every_try() {
+    let earlier = r#""retries": 1, "umbel_attempts": [{"retries": 0, "state": "RETRY", "why": "x"}, "no try"]"#;
+    let (mut bench, _, _) = running(limited(), earlier);
+    bench.pass(10.1).gone(0, "signal 9 (SIGKILL)");
+    let settlement = only(bench.take_settled());
+    let record = String::from_utf8(settlement.results[0].record.clone()).unwrap();
+    let (_, tries) = record.split_once(r#""attempts": "#).unwrap();
+    let known = r#"[{"retries": 0, "state": "RETRY", "why": "x"}, {"retries": 1, "state": "FAILURE", "worker": ""#;
+    assert!(tries.starts_with(known), "{tries}");
+    assert!(tries.contains(r#""why": "TimeLimitExceeded(10)"}], "task_id": "#), "{tries}");
+    assert!(tries.contains(r#""started": ""#), "{tries}");
+}
+
+#[test]
 fn or_goes_back_when_acks_on_timeout_is_off() {
     let (mut bench, _, _) = running(TaskOptions { acks_on_timeout: false, ..limited() }, "");
     bench.pass(10.1).gone(0, "signal 9 (SIGKILL)");
