@@ -14,9 +14,12 @@ const WORK_AHEAD: Micros = 75_000;
 /// Tasks longer than this are taken one at a time: a round trip is nothing against them.
 const LONG_TASK: Micros = 1_000_000;
 
-/// Messages held for one slot at most, running one included; beyond its slots, also for one child at most: its threads
-/// or coroutines share one interpreter.
+/// Messages held for one slot at most, running one included.
 const DEEPEST: usize = 512;
+
+/// Messages held for one child at most, beyond one for each slot: its threads or coroutines share one interpreter. Enough
+/// for a broker that is 5 ms away.
+const DEEPEST_CHILD: usize = 2 * DEEPEST;
 
 /// Messages per slot before anything was measured.
 const FIRST: usize = 4;
@@ -69,7 +72,7 @@ impl Window {
             None => active
                 .map(|(_, child)| {
                     let depth = if child.stalled_for(now) > WORK_AHEAD { 1 } else { self.depth() };
-                    (child.slots * depth).min(child.slots + DEEPEST)
+                    (child.slots * depth).min(child.slots + DEEPEST_CHILD)
                 })
                 .sum(),
         }

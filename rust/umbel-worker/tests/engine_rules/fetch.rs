@@ -184,5 +184,5 @@ fn waiting_at_a_child_of_several_slots_is_no_running_time() {
         let count = bench.take_settled().len();
         bench.feed(Input::Settled { count, lost: vec![] });
     }
-    assert_eq!(bench.engine.stats().window, 4 * 512);
+    assert_eq!(bench.engine.stats().window, 4 + 1024);
 }
