@@ -33,19 +33,21 @@ async def nap(seconds: float) -> None:
 @app.task
 async def watch(count: int) -> dict[str, float]:
     """Waits until so many have slept: how many did at a time, memory (KiB), how long the loop was held up at most (ms),
-    and how long it took from the first to the last (s)."""
+    how much its thread computed at most between two looks (ms), and how long it took from the first to the last (s).
+    """
     global _resident
-    worst, first = 0.0, None
+    worst, busiest, first = 0.0, 0.0, None
     while _ended < count:
-        before = time.perf_counter()
+        before, computed = time.perf_counter(), time.thread_time()
         await asyncio.sleep(_TICK)
         now = time.perf_counter()
         worst = max(worst, now - before - _TICK)
+        busiest = max(busiest, time.thread_time() - computed)
         first = first or (now if _present else None)
         if int(now * 10) != int(before * 10):
             _resident = max(_resident, _resident_kib())
     took = time.perf_counter() - (first or 0.0)
-    return {"most": _most, "kib": _resident, "worst_ms": worst * 1000, "seconds": took}
+    return {"most": _most, "kib": _resident, "worst_ms": worst * 1000, "busy_ms": busiest * 1000, "seconds": took}
 
 
 def _resident_kib() -> int:

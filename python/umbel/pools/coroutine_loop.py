@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("umbel.worker")
 
 #: Jobs begun, and outcomes reported, in one turn of the loop: each takes some 50 µs.
-PORTION = 50
+PORTION = 25
 #: Threads for tasks that are no coroutines, at most.
 MOST_THREADS = 128
 
