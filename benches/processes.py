@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -91,6 +91,17 @@ def cpu_seconds_alive(leaders: Sequence[int]) -> float:
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 total += int(path.read_text().split()[0])
     return total / 1e9
+
+
+def thread_seconds(pids: Iterable[int]) -> dict[tuple[int, int], tuple[str, float]]:
+    """Of each thread of these processes, by process and thread id: its name, and the processor time it has used."""
+    found = {}
+    for pid in pids:
+        for path in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                used = int((path / "schedstat").read_text().split()[0]) / 1e9
+                found[pid, int(path.name)] = ((path / "comm").read_text().strip(), used)
+    return found
 
 
 def _cpu(fields: list[str]) -> float:

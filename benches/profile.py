@@ -1,7 +1,8 @@
 """`make profile`: flame graphs of a worker's main process and of one child while they drain a queue on Redis.
 
 Three pictures: what the main process does (perf), what a child does (perf), and the child's Python (py-spy). perf needs
-permission to sample processes; where it has none, the reason is said and the rest goes on.
+permission to sample processes; where it has none, the reason is said and the rest goes on. Before them a table of the
+processor time of every thread, Redis's included.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ import contextlib
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
 
 from benches import work
 from benches.bench import PROJECT, Bench, Run
 from benches.failure import PeerFailed
 from benches.flames import Stack, fold_perf, fold_raw, svg
 from benches.peers import PEERS
-from benches.processes import members
+from benches.processes import members, thread_seconds
 from benches.redis_server import private_redis
 
 _ADVICE = "run as root, or: sysctl -w kernel.perf_event_paranoid=1 kernel.yama.ptrace_scope=0"
@@ -34,11 +39,19 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--peer", choices=ours, default="umbel-prefork", help="(umbel-prefork)")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each picture is sampled (3)")
-    parser.add_argument("--tasks", type=int, default=300_000, help="tasks in the queue; they must last (300,000)")
-    parser.add_argument("--no-results", action="store_true", help="tasks whose results are not kept")
+    parser.add_argument(
+        "--task",
+        choices=["stamp", "count", "burn"],
+        default="stamp",
+        help="a task with a result, one without, or one of 1 ms of CPU (stamp)",
+    )
+    parser.add_argument("--tasks", type=int, help="tasks in the queue; they must last (300,000, of 1 ms: 30,000)")
     parser.add_argument("--extension", type=Path, help="Umbel's extension with symbols (target/release/lib_native.so)")
     parser.add_argument("--output", type=Path, default=PROJECT / "benches" / "results", help="folder of the pictures")
-    return parser.parse_args(words)
+    options = parser.parse_args(words)
+    if options.tasks is None:
+        options.tasks = 30_000 if options.task == "burn" else 300_000
+    return options
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -55,6 +68,7 @@ def main(words: Sequence[str] | None = None) -> int:
         ]
         if child != pids[0]:
             pictures.append(("child", child, sample_perf))
+        print_shares({bench.run.redis.pid: "Redis"} if bench.run.redis else {}, family, options.seconds)
         pictures.append(("child-python" if child != pids[0] else "python", child, sample_python))
         for name, pid, sample in pictures:
             path = options.output / f"flames-{options.peer}-{name}.svg"
@@ -70,6 +84,19 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0 if drawn else 1
 
 
+def print_shares(others: dict[int, str], family: Sequence[int], seconds: float) -> None:
+    """What each thread takes of one processor, as a table."""
+    pids = [*family, *others]
+    before = thread_seconds(pids)
+    time.sleep(seconds)
+    table = Table("process", "thread", "of one processor", title=f"processor time in {seconds:g} s")
+    for (pid, tid), (name, used) in sorted(thread_seconds(pids).items()):
+        share = (used - before.get((pid, tid), (name, 0.0))[1]) / seconds
+        if share >= 0.001:
+            table.add_row(others.get(pid, str(pid)), name, f"{share:.1%}")
+    Console().print(table)
+
+
 @contextlib.contextmanager
 def under_load(options: argparse.Namespace) -> Iterator[tuple[Bench, list[int]]]:
     """A worker that drains a full queue; yields its pids. Raises PeerFailed."""
@@ -83,8 +110,8 @@ def under_load(options: argparse.Namespace) -> Iterator[tuple[Bench, list[int]]]
         own.mkdir()
         bench = Bench(Run(folder, redis, options.seconds, work.calibrate()), peer, own)
         path = [str(with_extension(folder, options.extension))] if options.extension else []
-        task = "count" if options.no_results else "stamp"
-        parameters = {"count": options.tasks, "task": task, "patience": 600}
+        value = bench.run.loops if options.task == "burn" else None
+        parameters = {"count": options.tasks, "task": options.task, "value": value, "patience": 600}
         client = stack.enter_context(bench.client("drain", **parameters))
         client.wait_event("filled", 300)
         pids = stack.enter_context(bench.worker(path=path))

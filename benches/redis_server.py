@@ -32,12 +32,12 @@ class Usage:
 
 
 class RedisServer:
-    """A server that runs on `port`."""
+    """A server that runs on `port`, in the process `pid`."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, pid: int) -> None:
         import redis  # Not needed where only the SQLite file is measured.
 
-        self.port = port
+        self.port, self.pid = port, pid
         self._client: Any = redis.Redis(port=port, socket_timeout=10)
         self._refused: type[Exception] = redis.exceptions.ConnectionError
 
@@ -91,6 +91,6 @@ def private_redis(folder: Path, persistence: tuple[str, ...]) -> Iterator[RedisS
     with open(folder / "redis.log", "wb") as log:
         process = start([*command, *persistence], folder, {}, log, subprocess.STDOUT)
     with running(process):
-        server = RedisServer(port)
+        server = RedisServer(port, process.pid)
         wait_for(server.answers, 10, "Redis answers")
         yield server

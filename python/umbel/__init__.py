@@ -22,6 +22,7 @@ from umbel.result import AsyncResult, EagerResult
 from umbel.routing import Exchange, Queue
 from umbel.serialization import register_type
 from umbel.task import Task
+from umbel.utils import uuid
 
 if TYPE_CHECKING:
     from umbel.canvas import (
@@ -61,6 +62,7 @@ __all__ = [
     "shared_task",
     "signature",
     "subtask",
+    "uuid",
     "xmap",
     "xstarmap",
 ]

@@ -278,6 +278,7 @@ class TaskDict(TypedDict, total=False):
     time_limit: float | None
     soft_time_limit: float | None
     rate_limit: float  # a second; 0: without limit
+    rate_limit_shared: bool  # the limit is that of all workers together
     unique: bool  # its messages may hold locks
 
 @final

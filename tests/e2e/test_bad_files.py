@@ -113,11 +113,16 @@ def test_a_damaged_file_is_said_with_what_to_do(tmp_path: Path) -> None:
     for _ in range(50):
         app.tasks["basic.add"].delay("x" * 1000, "y")
     app.close()
+    damage(path)
+    with pytest.raises(ImproperlyConfigured, match=r"the file is damaged .*sqlite3 \S*umbel.sqlite3 .recover"):
+        _publish(path)
+
+
+def damage(path: Path) -> None:
+    """Spoils all pages of a file but the first, which says that it is a database."""
     with open(path, "r+b") as file:
         file.seek(4096)
         file.write(b"\x5a" * (path.stat().st_size - 4096))
-    with pytest.raises(ImproperlyConfigured, match=r"the file is damaged .*sqlite3 \S*umbel.sqlite3 .recover"):
-        _publish(path)
 
 
 def test_a_file_that_is_locked_is_said_in_time_and_works_again(tmp_path: Path) -> None:
@@ -156,9 +161,12 @@ def newer(tmp_path: Path) -> Path:
     return path
 
 
-def set_version(path: Path, version: int) -> None:
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute(f"PRAGMA user_version = {version}")
+def set_version(path: Path, version: int) -> int:
+    """Changes the version of the tables; returns the one before."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        before: int = database.execute("PRAGMA user_version").fetchone()[0]
+        database.execute(f"PRAGMA user_version = {version}")
+    return before
 
 
 def test_tables_of_a_newer_version_are_refused(newer: Path) -> None:
@@ -231,9 +239,9 @@ def test_a_worker_waits_for_a_file_that_is_locked(fixed: Fixed, tmp_path: Path) 
 
 
 def test_a_worker_waits_while_its_tables_are_of_another_version(fixed: Fixed) -> None:
-    set_version(fixed.path, 999)
+    present = set_version(fixed.path, 999)
     fixed.wait_for("Cannot reach .*newer Umbel.*Trying again in|cannot renew the lease: .*newer Umbel")
-    set_version(fixed.path, 1)
+    set_version(fixed.path, present)
     fixed.goes_on()
 
 
@@ -244,6 +252,18 @@ def test_a_worker_goes_on_with_a_new_file_when_its_own_was_deleted(fixed: Fixed,
     for file in fixed.path.parent.glob("umbel.sqlite3*"):
         file.unlink()
     until.touch()
+    fixed.wait_for("Connected to")
+    fixed.goes_on()
+
+
+def test_a_worker_whose_file_is_damaged_says_how_to_save_it_and_goes_on_with_another(fixed: Fixed) -> None:
+    # What is not in the file yet would mend it.
+    with contextlib.closing(sqlite3.connect(fixed.path)) as database:
+        wait_until(lambda: database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0, PATIENCE, "no WAL")
+    damage(fixed.path)
+    fixed.wait_for(r"Cannot reach .*the file is damaged .*sqlite3 \S*umbel.sqlite3 .recover.*Trying again in")
+    for file in fixed.path.parent.glob("umbel.sqlite3*"):
+        file.rename(file.parent / f"damaged-{file.name}")
     fixed.wait_for("Connected to")
     fixed.goes_on()
 

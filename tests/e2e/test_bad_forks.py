@@ -22,16 +22,33 @@ def worker(url: str, start_worker: StartWorker) -> None:
     start_worker("-c", "1", env=urls(url)).wait_ready()
 
 
-@pytest.fixture
-def web_server(url: str, tmp_path: Path) -> Iterator[str]:
-    """gunicorn with two processes, forked from one that has used the app."""
-    address = f"127.0.0.1:{free_port()}"
-    command = [sys.executable, "-m", "gunicorn", "--preload", "-w", "2", "-b", address, "apps.forking:application"]
-    with open(tmp_path / "gunicorn.log", "wb") as log:
-        server = subprocess.Popen(command, env=environment(**urls(url)), stdout=log, stderr=log)
+#: Servers with two processes, forked from one that has used the app; each says so when a process is ready.
+SERVERS = {
+    "gunicorn": (["-m", "gunicorn", "--preload", "-w", "2", "-b", "{address}", "{module}"], b"Booting worker"),
+    "uwsgi": (
+        [
+            "-c",
+            "import pyuwsgi; pyuwsgi.run()",
+            *["--master", "--processes=2", "--enable-threads", "--die-on-term", "--need-app"],
+            "--http-socket={address}",
+            "--module={module}",
+        ],
+        b"spawned uWSGI worker",
+    ),
+}
+
+
+@pytest.fixture(params=SERVERS)
+def web_server(request: pytest.FixtureRequest, url: str, tmp_path: Path) -> Iterator[str]:
+    """The address of one of them."""
+    words, ready = SERVERS[request.param]
+    address, log = f"127.0.0.1:{free_port()}", tmp_path / "server.log"
+    command = [word.format(address=address, module="apps.forking:application") for word in words]
+    with open(log, "wb") as output:
+        environ = environment(**urls(url))
+        server = subprocess.Popen([sys.executable, *command], env=environ, stdout=output, stderr=output)
     try:
-        booted = tmp_path / "gunicorn.log"
-        wait_until(lambda: booted.read_bytes().count(b"Booting worker") == 2, 60, "gunicorn's two processes")
+        wait_until(lambda: log.read_bytes().count(ready) == 2, 60, f"{request.param}'s two processes")
         yield f"http://{address}/"
     finally:
         server.terminate()

@@ -107,7 +107,13 @@ def test_workers_answer(app: Umbel, url: str, start_worker: StartWorker) -> None
     assert ask("terminate", task_id="a", signal="nosuch") == {"error": "ValueError(\"there is no signal 'nosuch'\")"}
     assert ask("time_limit", task_name="basic.none", hard=1) == {"error": "unknown task"}
     assert ask("revoke") == {"error": "TypeError(\"revoke() missing 1 required positional argument: 'task_id'\")"}
-    workers[0].wait_for(r"Remote control command 'nonesuch' failed")
+    workers[0].wait_for(r"No such remote control command: 'nonesuch'")
+    known = ask("hello", from_node="celery@other", revoked=["from-celery"])
+    assert isinstance(known, dict)
+    assert set(known["revoked"]) == {"a", "b", "some-id", "from-celery"}
+    assert known["clock"] > 0
+    assert ask("hello", from_node="one@here", revoked={}) is None
+    wait_until(lambda: "from-celery" in app.control.revoked(), PATIENCE, "what Celery's worker knew is kept")
 
 
 def test_time_limits_can_be_changed(app: Umbel, url: str, start_worker: StartWorker) -> None:

@@ -46,6 +46,17 @@ def test_a_rate_limit_spreads_tasks(app: Umbel) -> None:
         assert max(result.get(timeout=PATIENCE) for result in unlimited) < starts[-1], "they do not queue behind those"
 
 
+def test_a_rate_limit_of_all_workers_together(app: Umbel) -> None:
+    @app.task(name="running.shared", rate_limit="10/s", rate_limit_scope="cluster")
+    def shared() -> float:
+        return time.monotonic()
+
+    results = shared.apply_async_many([()] * 6)
+    with start_worker(app, concurrency=2), start_worker(app, concurrency=2):
+        starts = sorted(result.get(timeout=PATIENCE) for result in results)
+    assert starts[-1] - starts[0] >= 0.5 - 0.03, "five pauses of a tenth of a second, whoever runs them"
+
+
 def test_a_rate_limit_is_changed_by_command(app: Umbel) -> None:
     @app.task(name="running.rare", rate_limit="1/h")
     def rare() -> str:
@@ -69,6 +80,15 @@ def test_a_rate_limit_that_is_none(app: Umbel) -> None:
     app.task(name="running.wrong", rate_limit="10 per minute")(lambda: None)
     with (
         pytest.raises(AppNotFoundError, match=r"running\.wrong: rate_limit '10 per minute' is no rate"),
+        start_worker(app),
+    ):
+        pass
+
+
+def test_a_scope_that_is_none(app: Umbel) -> None:
+    app.task(name="running.wrong", rate_limit_scope="world")(lambda: None)
+    with (
+        pytest.raises(AppNotFoundError, match="rate_limit_scope is 'worker' or 'cluster', not 'world'"),
         start_worker(app),
     ):
         pass

@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from celery import exceptions as celery_exceptions
+from celery import signals
+from celery.app import defaults as celery_defaults
+from celery.utils.dispatch import Signal
 
 PROJECT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -41,9 +45,20 @@ def test_readme_starts_with_targets_of_the_makefile() -> None:
     assert set(commands) <= set(targets)
 
 
-def test_parity_page_lists_every_setting_as_the_table_has_it() -> None:
-    printed = subprocess.run(
-        [sys.executable, PROJECT / "scripts" / "settings-table"], capture_output=True, text=True, check=True
-    ).stdout
-    page = (PROJECT / "docs" / "celery-parity.md").read_text()
-    assert printed in page, "run scripts/settings-table --write"
+PARITY = PROJECT / "docs" / "celery-parity.md"
+
+
+@pytest.mark.parametrize("script", ["settings-table", "parity-table"])
+def test_the_tables_of_the_parity_page_are_as_their_scripts_print_them(script: str) -> None:
+    command = [sys.executable, PROJECT / "scripts" / script]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed in PARITY.read_text(), f"run scripts/{script} --write"
+
+
+def test_the_parity_page_names_every_setting_signal_and_exception_of_celery() -> None:
+    names = {f"`{name}`" for name in celery_defaults.DEFAULTS}
+    names |= {f"`celery.signals.{name}`" for name, value in vars(signals).items() if isinstance(value, Signal)}
+    names |= {f"`celery.exceptions.{name}`" for name in celery_exceptions.__all__}
+    page = PARITY.read_text()
+    assert len(names) > 200
+    assert not {name for name in names if name not in page}

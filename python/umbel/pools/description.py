@@ -170,6 +170,7 @@ def task_entry(task: Task[..., Any]) -> TaskDict:
         "time_limit": task.time_limit,
         "soft_time_limit": task.soft_time_limit,
         "rate_limit": _rate_of(task),
+        "rate_limit_shared": _is_shared(task),
         "unique": bool(task.unique or task.debounce),
     }
 
@@ -182,6 +183,15 @@ def _rate_of(task: Task[..., Any]) -> float:
         return rate(task.rate_limit)
     except ValueError as error:
         raise ImproperlyConfigured(f"Task {task.name}: rate_limit {error}") from error
+
+
+def _is_shared(task: Task[..., Any]) -> bool:
+    """Whether the rate limit is that of all workers together. Raises ImproperlyConfigured."""
+    if task.rate_limit_scope not in ("worker", "cluster"):
+        raise ImproperlyConfigured(
+            f"Task {task.name}: rate_limit_scope is 'worker' or 'cluster', not {task.rate_limit_scope!r}"
+        )
+    return bool(task.rate_limit_scope == "cluster")
 
 
 def consumed_queues(queues: Queues, only: Sequence[str] = (), without: Sequence[str] = ()) -> list[QueueBinding]:

@@ -52,6 +52,8 @@ class Task(Generic[P, R]):
     #: Seconds.
     default_retry_delay: float = 3 * 60
     rate_limit: str | int | float | None = from_setting()
+    #: Whose limit it is: each `worker`'s, or that of all of them together, the `cluster`'s.
+    rate_limit_scope: str = "worker"
     ignore_result: bool = from_setting()
     #: Note the tasks this one sends, as `result.children`.
     trail: bool = True

@@ -76,6 +76,7 @@ fn task_options(task: &Bound<'_, PyAny>) -> PyResult<TaskOptions> {
         time_limit: given.seconds("time_limit")?.flatten(),
         soft_time_limit: given.seconds("soft_time_limit")?.flatten(),
         rate_limit: given.get("rate_limit")?,
+        rate_limit_shared: flag("rate_limit_shared", false)?,
         unique: flag("unique", false)?,
     })
 }

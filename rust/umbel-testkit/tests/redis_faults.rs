@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use umbel_backend::{Backend, RedisBackend};
 use umbel_broker::{
-    Broker, BrokerError, Consumer, ConsumerOptions, Disposition, NextStep, Outgoing, Payload, RedisBroker, Settlement,
-    Tag, TransportOptions,
+    Broker, BrokerError, Consumer, ConsumerOptions, Delivery, Disposition, NextStep, Outgoing, Payload, RedisBroker,
+    Settlement, Tag, TransportOptions,
 };
 use umbel_protocol::{Destination, Message, ResultWrite};
 use umbel_testkit::servers::{RedisServer, RedisSetup};
@@ -414,4 +415,48 @@ fn a_hammered_doorbell_misses_nothing() {
             });
         }
     });
+}
+
+/// Fetches, listens for as long as it may, and takes what comes.
+fn hears(worker: &mut dyn Consumer, broker: &RedisBroker) -> bool {
+    let (silent, _open) = std::io::pipe().expect("a pipe");
+    let taken = worker.exchange(&[], 5).expect("fetch").deliveries;
+    finish(worker, &taken);
+    let listens = worker.listens();
+    while worker.listens() && worker.listen(Duration::ZERO, silent.as_fd()).expect("listen") {
+        let taken = worker.exchange(&[], 5).expect("fetch").deliveries;
+        finish(worker, &taken);
+    }
+    send(broker, &["m"]);
+    assert!(!worker.listens() || worker.listen(PATIENCE, silent.as_fd()).expect("listen"));
+    let taken = worker.exchange(&[], 5).expect("fetch").deliveries;
+    assert_eq!(taken.len(), 1);
+    finish(worker, &taken);
+    listens
+}
+
+fn finish(worker: &mut dyn Consumer, taken: &[Delivery]) {
+    let ends: Vec<Settlement> = taken.iter().map(|delivery| ack(&delivery.tag)).collect();
+    worker.exchange(&ends, 0).expect("settle");
+}
+
+#[test]
+fn a_user_who_may_not_track_fetches_all_the_same() {
+    let Some(server) = RedisServer::start() else { return };
+    let mut admin = server.client(0);
+    let broker = broker_at(&server.url(0).replace("://", "://worker:secret@"), &[]);
+    let mut allow = |rules: &[&str]| {
+        redis::cmd("ACL").arg("SETUSER").arg("worker").arg(&["on", ">secret", "~*", "&*"]).arg(rules).exec(&mut admin)
+    };
+    for denied in ["-client|tracking", "-client|caching", "-client"] {
+        allow(&["+@all", denied]).expect("ACL SETUSER");
+        let mut worker = consumer(&broker, denied, PATIENCE);
+        assert!(!hears(&mut *worker, &broker), "{denied}");
+    }
+    allow(&["+@all"]).expect("ACL SETUSER");
+    let mut worker = consumer(&broker, "w", PATIENCE);
+    assert!(hears(&mut *worker, &broker));
+    allow(&["-client|caching"]).expect("ACL SETUSER");
+    hears(&mut *worker, &broker);
+    assert!(!worker.listens(), "it was told on the way that it may not");
 }

@@ -64,6 +64,26 @@ fn refusal(broker: &SqliteBroker) -> BrokerError {
 }
 
 #[test]
+fn a_file_of_an_older_version_gets_what_is_missing_and_keeps_what_it_has() {
+    let file = File::new();
+    file.broker().publisher().expect("a publisher").publish(&[outgoing("kept")]).expect("published");
+    let added = ["revoked", "broadcasts", "boxes", "answers", "locks", "lanes"];
+    for table in added {
+        file.by_hand().execute_batch(&format!("DROP TABLE {table}")).expect("dropped");
+    }
+    file.by_hand().pragma_update(None, "user_version", 1).expect("set");
+
+    let mut control = file.broker().control().expect("a control handle");
+    assert_eq!(control.revoked().expect("read"), []);
+    let exists = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+    for table in added {
+        let count: i64 = file.by_hand().query_row(exists, [table], |row| row.get(0)).expect("counted");
+        assert_eq!(count, 1, "{table}");
+    }
+    assert_eq!(file.broker().admin().expect("an admin handle").length("q").expect("length"), 1);
+}
+
+#[test]
 fn tables_of_a_newer_version_are_refused() {
     let file = File::new();
     let mut open = file.broker().publisher().expect("a publisher");

@@ -47,6 +47,7 @@ impl Worker {
             time_limit: Some(Duration::from_secs(300)),
             soft_time_limit: None,
             rate_limit: None,
+            rate_limit_shared: false,
             unique: false,
         };
         let mut worker = Self { engine: Engine::new(config), wanted: Vec::new(), now: 0 };

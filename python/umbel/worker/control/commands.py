@@ -22,6 +22,18 @@ def ping(state: WorkerState, **_: Any) -> dict[str, Any]:
 
 
 @control_command
+def hello(
+    state: WorkerState, from_node: str, revoked: Sequence[str] | Mapping[str, Any] | None = None, **_: Any
+) -> dict[str, Any] | None:
+    """A worker has started (Celery's "mingle"): what it knows to be revoked is learned, what is known here is told."""
+    if from_node == state.node:
+        return None
+    if revoked:
+        state.engine.revoke([str(task_id) for task_id in revoked], [], _until(state))
+    return {"revoked": state.engine.revoked(), "clock": state.clock}
+
+
+@control_command
 def revoke(
     state: WorkerState,
     task_id: str | Sequence[str],

@@ -27,15 +27,16 @@ class Mailbox:
         self._state = state
         self._serializer = serializer
         self._accept = frozenset(state.app.accept)
-        #: Lamport clock: later than everything heard.
-        self.clock = 0
+        #: Commands that nobody knows, each of which is logged once: monitors repeat theirs.
+        self._unknown: set[str] = set()
 
     def receive(self, headers: str, content_type: str, encoding: str, body: bytes) -> None:
         """Does what a request asks for, if this worker is meant. Raises nothing: what fails is logged and answered."""
         try:
             request = loads(body, content_type, encoding, self._accept)
             method, arguments = request["method"], dict(request.get("arguments") or {})
-            self.clock = max(self.clock, int(json.loads(headers or "{}").get("clock") or 0)) + 1
+            heard = int(json.loads(headers or "{}").get("clock") or 0)
+            self._state.clock = max(self._state.clock, heard) + 1
             meant = is_meant(self._state.node, request)
         except (ContentDisallowed, DecodeError, KeyError, TypeError, ValueError, re.error) as reason:
             logger.error("A remote control request cannot be read: %r", reason)
@@ -47,17 +48,21 @@ class Mailbox:
             self._answer(request, answer)
 
     def _run(self, method: Any, arguments: Mapping[str, Any]) -> Any:
+        handler = PANEL.get(method)
+        if handler is None:
+            if method not in self._unknown:
+                self._unknown.add(method)
+                logger.warning("No such remote control command: %r", method)
+            return error(repr(KeyError(method)))
         try:
-            return PANEL[method](self._state, **arguments)
+            return handler(self._state, **arguments)
         except Exception as reason:
-            logger.error(
-                "Remote control command %r failed: %r", method, reason, exc_info=not isinstance(reason, KeyError)
-            )
+            logger.error("Remote control command %r failed: %r", method, reason, exc_info=True)
             return error(repr(reason))
 
     def _answer(self, request: Mapping[str, Any], answer: Any) -> None:
-        self.clock += 1
-        headers = json.dumps({"ticket": request.get("ticket"), "clock": self.clock})
+        self._state.clock += 1
+        headers = json.dumps({"ticket": request.get("ticket"), "clock": self._state.clock})
         try:
             to = request["reply_to"]
             content = dumps({self._state.node: answer}, self._serializer)

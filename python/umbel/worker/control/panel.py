@@ -24,6 +24,8 @@ class WorkerState:
     node: str
     engine: Worker
     app: AppDescription
+    #: Lamport clock: later than everything heard.
+    clock: int = 0
 
     def change_task(self, name: str, **options: Any) -> bool:
         """Changes options of a task as the engine knows it; False if there is no such task.

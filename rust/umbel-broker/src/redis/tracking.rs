@@ -30,6 +30,8 @@ pub(super) fn connect(options: &RedisOptions) -> Result<(Connection, bool)> {
 fn tracking(options: &RedisOptions) -> Result<Connection> {
     let mut connection = Connection::open(options, Protocol::Resp3)?;
     connection.query(&Command::new("CLIENT").arg("TRACKING").arg("ON").arg("OPTIN"))?;
+    // Both are commands of their own to a server that checks what a user may do.
+    connection.query(&Command::new("CLIENT").arg("CACHING").arg("YES"))?;
     Ok(connection)
 }
 

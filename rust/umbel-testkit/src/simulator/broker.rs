@@ -48,6 +48,8 @@ pub(super) struct Broker {
     /// States written for each task id, in order.
     pub(super) results: BTreeMap<String, Vec<String>>,
     deliveries: usize,
+    /// Turns of the rate limit that workers share.
+    pub(super) lane: umbel_broker::Lane,
     /// The moment of the call under way.
     pub(super) now: i64,
 }

@@ -167,8 +167,8 @@ fn random_act(task: &str, rng: &mut fastrand::Rng) -> Act {
 }
 
 /// Every registered task; what sets each apart is in [`options`].
-pub(super) const TASKS: [&str; 9] =
-    ["late", "late", "early", "strict", "fragile", "limited", "stubborn", "early-limited", "slow"];
+pub(super) const TASKS: [&str; 10] =
+    ["late", "late", "early", "strict", "fragile", "limited", "stubborn", "early-limited", "slow", "slow-shared"];
 
 /// How a task is registered.
 pub(super) fn options(task: &str) -> TaskOptions {
@@ -183,7 +183,8 @@ pub(super) fn options(task: &str) -> TaskOptions {
         store_errors_even_if_ignored: false,
         time_limit: is_limited.then_some(Duration::from_secs(2)),
         soft_time_limit: (task == "limited").then_some(Duration::from_secs(1)),
-        rate_limit: (task == "slow").then_some(2.0),
+        rate_limit: task.starts_with("slow").then_some(2.0),
+        rate_limit_shared: task == "slow-shared",
         unique: false,
     }
 }

@@ -247,6 +247,14 @@ impl World {
                 self.count(Happening::KilledByEngine);
                 self.child_dies(worker, child, "signal 9 (SIGKILL)");
             }
+            Output::AskTurn { job, pause, patience, .. } => {
+                // The broker is asked apart from its exchanges, and may not answer.
+                let lost = !self.is_calm && self.rng.u32(..20) == 0;
+                let micros = |duration: Duration| duration.as_micros() as i64;
+                let turn = (!lost).then(|| self.broker.lane.turn(micros(pause), micros(patience), self.now));
+                let wait = self.rng.i64(50..5_000);
+                self.after(wait, Event::ToEngine { worker, input: Input::Turn { job, turn } });
+            }
             Output::Signal { child, signal } => self.signal(worker, child, signal),
             Output::Spawn { count } => self.spawn(worker, count),
             Output::WakeAt(at) => {

@@ -71,6 +71,7 @@ mod tests {
             time_limit: None,
             soft_time_limit: None,
             rate_limit: None,
+            rate_limit_shared: false,
             unique: false,
         }
     }

@@ -25,6 +25,8 @@ pub struct TaskOptions {
     pub soft_time_limit: Option<Duration>,
     /// How many may start in a second, in this worker; `None` or 0 sets no limit.
     pub rate_limit: Option<f64>,
+    /// The limit is that of all workers together.
+    pub rate_limit_shared: bool,
     /// Its messages may hold locks, which are given up when a task starts or ends.
     pub unique: bool,
 }

@@ -47,7 +47,7 @@ impl Engine {
                 self.discard_revoked(job, now, out);
                 continue;
             }
-            if self.has_its_turn(job, now) {
+            if self.has_its_turn(job, now, out) {
                 return Some(job);
             }
         }

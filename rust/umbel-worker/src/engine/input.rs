@@ -1,6 +1,6 @@
 //! What the engine is told.
 
-use umbel_broker::{Delivery, Revocation, Tag};
+use umbel_broker::{Delivery, Revocation, Tag, Turn};
 use umbel_protocol::{ResultWrite, Timestamp};
 
 use super::job::JobId;
@@ -102,6 +102,13 @@ pub enum Input {
         revocations: Vec<Revocation>,
         /// Number of the signal for the processes of those that run; `None` lets them finish.
         signal: Option<i32>,
+    },
+    /// The broker tells when a job may start under a rate limit that all workers share.
+    Turn {
+        /// Which job.
+        job: JobId,
+        /// Its turn; `None` if the broker could not be asked.
+        turn: Option<Turn>,
     },
     /// Time passed; sent at or after the moment asked for with [`super::Output::WakeAt`].
     Tick,

@@ -185,6 +185,7 @@ impl Engine {
             Input::Tasks(tasks) => self.tasks.replace(tasks),
             Input::PoolSize(wanted) => self.resize(wanted, now, out),
             Input::Revoke { revocations, signal } => self.revoke(&revocations, signal, now, out),
+            Input::Turn { job, turn } => self.turn_told(job, turn, now),
             Input::Tick => {}
             Input::Shutdown(kind) => self.shutdown(kind, now, out),
         }

@@ -1,6 +1,7 @@
 //! What the engine wants done.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use umbel_broker::Settlement;
 use umbel_protocol::{TaskFacts, Timestamp};
@@ -66,6 +67,17 @@ pub enum Output {
         child: ChildId,
         /// The signal's number.
         signal: i32,
+    },
+    /// Ask the broker when a job may start under a rate limit that all workers share; answered by `Turn`.
+    AskTurn {
+        /// Which job.
+        job: JobId,
+        /// The limit's name.
+        limit: String,
+        /// Between two starts.
+        pause: Duration,
+        /// A turn that comes later than this is not kept for it.
+        patience: Duration,
     },
     /// Give up these locks, by name and owner: others like those tasks may be sent again.
     Release(Vec<(String, String)>),

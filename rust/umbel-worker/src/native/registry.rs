@@ -95,6 +95,7 @@ fn defaults(name: &str) -> TaskOptions {
         time_limit: None,
         soft_time_limit: None,
         rate_limit: None,
+        rate_limit_shared: false,
         unique: false,
     }
 }

@@ -16,7 +16,7 @@ use umbel_protocol::{Destination, Limits, Message, ResultWrite, json};
 use super::event::WorkerEvent;
 use super::options::Pauses;
 use super::shared::Shared;
-use crate::engine::{Input, revoked_unseen};
+use crate::engine::{Input, JobId, revoked_unseen};
 use crate::link::thread;
 
 /// How long one wait may last: the thread sees within this time that the worker has ended.
@@ -34,6 +34,17 @@ pub(super) enum Word {
         to: Destination,
         /// What to put there.
         message: Box<Message>,
+    },
+    /// When may this job start? The engine is told.
+    AskTurn {
+        /// Which job.
+        job: JobId,
+        /// The limit's name.
+        limit: String,
+        /// Between two starts.
+        pause: Duration,
+        /// A turn that comes later than this is not kept for it.
+        patience: Duration,
     },
     /// Locks to give up, by name and owner.
     Release(Vec<(String, String)>),
@@ -98,6 +109,7 @@ pub(super) struct Mouth {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) result_expires: Option<Duration>,
     pub(super) pauses: Pauses,
+    pub(super) shared: Arc<Shared>,
     pub(super) words: Mutex<Option<Sender<Word>>>,
 }
 
@@ -113,6 +125,7 @@ impl Mouth {
                 clock: Arc::clone(&self.clock),
                 result_expires: self.result_expires,
                 pauses: self.pauses,
+                shared: Arc::clone(&self.shared),
                 control: None,
                 store: None,
             };
@@ -132,6 +145,7 @@ struct Speaker {
     clock: Arc<dyn Clock>,
     result_expires: Option<Duration>,
     pauses: Pauses,
+    shared: Arc<Shared>,
     control: Option<Box<dyn Control>>,
     store: Option<Box<dyn ResultStore>>,
 }
@@ -145,7 +159,10 @@ impl Speaker {
                 (self.control, self.store) = (None, None);
                 failures += 1;
                 if failures == ATTEMPTS {
-                    log::warn!("remote control on {} gives up: {error}", self.broker.display_url());
+                    log::warn!("{} cannot be told or asked: {error}", self.broker.display_url());
+                    if let Word::AskTurn { job, .. } = word {
+                        self.shared.input(Input::Turn { job, turn: None });
+                    }
                     break;
                 }
                 std::thread::park_timeout(self.pauses.after(failures));
@@ -161,6 +178,11 @@ impl Speaker {
         match word {
             Word::Answer { to, message } => control.answer(to, message),
             Word::Release(locks) => control.release(locks),
+            Word::AskTurn { job, limit, pause, patience } => {
+                let turn = control.turn(limit, *pause, *patience)?;
+                self.shared.input(Input::Turn { job: *job, turn: Some(turn) });
+                Ok(())
+            }
             Word::Revoke { revocations, absent } => {
                 control.revoke(revocations)?;
                 self.tell_who_waits(absent)

@@ -308,6 +308,9 @@ impl Driver {
             Output::SoftLimit { child, job } => self.children.send_soft_limit(child, job),
             Output::Cancel { child, job, why } => self.children.send_cancel(child, job, why),
             Output::StopChild { child } => self.children.send_stop(child),
+            Output::AskTurn { job, limit, pause, patience } => {
+                self.mouth.say(Word::AskTurn { job, limit, pause, patience });
+            }
             Output::Release(locks) => self.mouth.say(Word::Release(locks)),
             Output::Signal { child, signal } => self.children.signal(child, signal),
             Output::Kill { child } => self.children.kill(child),

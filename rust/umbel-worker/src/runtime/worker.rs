@@ -95,6 +95,7 @@ impl Worker {
             clock: Arc::clone(&clock),
             result_expires: engine.result_expires,
             pauses,
+            shared: Arc::clone(&shared),
             words: Mutex::default(),
         });
         let helm = Arc::new(Helm::new(Engine::new(engine), clock, Arc::clone(&shared), Arc::clone(&mouth))?);

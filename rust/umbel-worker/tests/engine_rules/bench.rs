@@ -39,6 +39,7 @@ pub(crate) fn task(name: &str) -> TaskOptions {
         time_limit: None,
         soft_time_limit: None,
         rate_limit: None,
+        rate_limit_shared: false,
         unique: false,
     }
 }

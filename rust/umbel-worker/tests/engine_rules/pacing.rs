@@ -1,8 +1,10 @@
 //! Rate limits.
 
-use umbel_broker::Disposition;
+use std::time::Duration;
+
+use umbel_broker::{Disposition, Turn};
 use umbel_protocol::Timestamp;
-use umbel_worker::engine::{ChildId, Input, Output, ShutdownKind, TaskOptions, Verdict};
+use umbel_worker::engine::{ChildId, Input, JobId, Output, ShutdownKind, TaskOptions, Verdict};
 
 use crate::bench::{Bench, START, config, message, only, task};
 
@@ -104,4 +106,74 @@ fn what_waits_for_its_turn_goes_back_when_the_worker_ends() {
     assert_eq!(ends, [("c".to_owned(), back.clone()), ("b".to_owned(), back)], "the last first: b is next in line");
     bench.gone(0, "exit code 0");
     assert_eq!(child, ChildId(0));
+}
+
+/// An engine whose `slow` has a limit that all workers share.
+fn shared(children: u32) -> Bench {
+    let options = TaskOptions { rate_limit_shared: true, ..slow(1.0) };
+    Bench::with(config(), vec![options, task("add")], children)
+}
+
+fn asked(bench: &mut Bench) -> Vec<JobId> {
+    let mut jobs = Vec::new();
+    bench.out.retain(|output| match output {
+        Output::AskTurn { job, limit, pause, .. } => {
+            assert_eq!((limit.as_str(), pause.as_secs()), ("slow", 1));
+            jobs.push(*job);
+            false
+        }
+        _ => true,
+    });
+    jobs
+}
+
+fn granted(seconds: u64) -> Option<Turn> {
+    Some(Turn { wait: Duration::from_secs(seconds), granted: true })
+}
+
+#[test]
+fn the_broker_is_asked_for_turns_that_workers_share() {
+    let mut bench = shared(3);
+    bench.deliver(messages(&["a", "b", "c"]));
+    bench.deliver(vec![message("add", "x", "")]);
+    assert_eq!(dispatched(&mut bench), ["x"], "it waits for no turn of others");
+    let jobs = asked(&mut bench);
+    bench.feed(Input::Turn { job: jobs[0], turn: granted(0) });
+    assert_eq!(dispatched(&mut bench), ["a"]);
+    bench.feed(Input::Turn { job: jobs[1], turn: granted(1) });
+    let far = Some(Turn { wait: Duration::from_secs(60), granted: false });
+    bench.feed(Input::Turn { job: jobs[2], turn: far });
+    assert_eq!(dispatched(&mut bench), [""; 0]);
+    let (tag, end, _) = only(bench.take_ends());
+    let until = Timestamp(START.0 + 60_000_000);
+    assert_eq!((tag.as_deref(), end), (Some("c"), Disposition::Delay { until }));
+    bench.pass(1.1);
+    assert_eq!(dispatched(&mut bench), ["b"]);
+    assert_eq!(asked(&mut bench), [], "once each");
+}
+
+#[test]
+fn a_broker_that_does_not_answer_is_asked_again() {
+    let mut bench = shared(1);
+    bench.deliver(messages(&["a"]));
+    let job = only(asked(&mut bench));
+    bench.feed(Input::Turn { job, turn: None });
+    assert_eq!(asked(&mut bench), []);
+    bench.pass(1.1);
+    assert_eq!(asked(&mut bench), [job]);
+    bench.feed(Input::Turn { job, turn: granted(0) });
+    assert_eq!(dispatched(&mut bench), ["a"]);
+    bench.feed(Input::Turn { job, turn: granted(0) });
+    assert_eq!(dispatched(&mut bench), [""; 0], "an answer that nobody waits for");
+}
+
+#[test]
+fn who_waits_for_an_answer_goes_back_when_the_worker_ends() {
+    let mut bench = shared(1);
+    bench.deliver(messages(&["a"]));
+    let job = only(asked(&mut bench));
+    bench.shut_down(ShutdownKind::Warm);
+    assert_eq!(only(bench.take_ends()).1, Disposition::Requeue { front: true, failed: false });
+    bench.feed(Input::Turn { job, turn: granted(0) });
+    assert_eq!(dispatched(&mut bench), [""; 0]);
 }

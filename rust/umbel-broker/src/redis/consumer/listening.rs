@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use super::RedisConsumer;
-use crate::error::Result;
+use crate::error::{BrokerError, Result};
 use crate::redis::keys::Keys;
 use crate::redis::tracking::{self, REARM};
 use crate::redis::wire::{Event, Pipeline, Value};
@@ -75,12 +75,20 @@ impl RedisConsumer {
         if replies.is_empty() { self.forget_rings() } else { self.looked(replies) }
     }
 
-    /// Takes in the replies to a look.
+    /// Takes in the replies to a look. A server that refuses it is asked no more: whoever fetches has another doorbell.
     fn looked(&mut self, replies: Vec<Value>) -> Result<()> {
         self.forget_rings()?;
         let mut there = Value::Nil;
         for reply in replies {
-            there = self.connection()?.accept(reply)?;
+            match self.connection()?.accept(reply) {
+                Ok(value) => there = value,
+                Err(error @ BrokerError::Connection { .. }) => return Err(error),
+                Err(error) => {
+                    log::warn!("cannot hear of messages on the connection that fetches them: {error}");
+                    self.ear = Ear::default();
+                    return Ok(());
+                }
+            }
         }
         self.ear.armed = there == Value::Int(0);
         Ok(())

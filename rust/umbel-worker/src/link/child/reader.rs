@@ -20,10 +20,7 @@ impl Shared {
         while let Some(timeout) = self.look() {
             let readable = match self.wait_readable(&self.wake, timeout) {
                 Ok(readable) => readable,
-                Err(error) => {
-                    log::error!("cannot wait for the main process: {error}{}", advice(&error));
-                    return;
-                }
+                Err(error) => return self.lose("wait for", &error),
             };
             if readable && !self.receive(&mut self.lock_incoming(), Reader::LinkThread) {
                 return;
@@ -95,7 +92,7 @@ impl Shared {
         let read = match incoming.receive(self.socket.as_fd()) {
             Ok(read) => read,
             Err(error) => {
-                log::error!("cannot read from the main process: {error}{}", advice(&error));
+                self.lose("read from", &error);
                 ReadState::Closed
             }
         };
@@ -187,14 +184,6 @@ pub(super) enum Heard {
     Busy,
     /// No more will come.
     Broken,
-}
-
-/// What may have happened to the link's descriptor.
-fn advice(error: &std::io::Error) -> &'static str {
-    match error.raw_os_error() {
-        Some(libc::EBADF | libc::ENOTSOCK) => "; has a task closed descriptors that are not its own?",
-        _ => "",
-    }
 }
 
 /// However the link thread ends, nobody must wait for it.

@@ -1,5 +1,6 @@
 //! What executors and the link thread do with the state they share: take jobs, and write reports.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -82,7 +83,10 @@ impl Shared {
         let heard = match readable {
             Ok(false) => Heard::Frames,
             Ok(true) => self.try_receive(Reader::Executor),
-            Err(_) => Heard::Broken,
+            Err(error) => {
+                self.lose("wait for", &error);
+                Heard::Broken
+            }
         };
         let mut state = self.lock();
         state.listening = false;
@@ -180,13 +184,31 @@ impl Shared {
             let sent = outgoing::send_all(self.socket.as_fd(), &unsent.0, &unsent.1);
             state = self.lock();
             if let Err(error) = sent {
-                log::debug!("the main process is gone: {error}");
-                self.set_gone(&mut state);
+                drop(state);
+                self.lose("write to", &error);
+                state = self.lock();
             }
             state.keep_spare(unsent);
         }
         state.writing = false;
         self.written.notify_all();
+    }
+
+    /// The link is broken: whichever thread notices first says why.
+    pub(super) fn lose(&self, doing: &str, error: &io::Error) {
+        let mut state = self.lock();
+        if state.gone {
+            return;
+        }
+        match error.raw_os_error() {
+            Some(libc::EPIPE | libc::ECONNRESET) => log::debug!("the main process is gone: {error}"),
+            Some(libc::EBADF | libc::ENOTSOCK) => log::error!(
+                "cannot {doing} the main process: {error}; has a task closed descriptors that are not its own?"
+            ),
+            _ => log::error!("cannot {doing} the main process: {error}"),
+        }
+        // Not before: an executor that hears of it may end the process.
+        self.set_gone(&mut state);
     }
 
     pub(super) fn set_gone(&self, state: &mut State) {
