@@ -3,6 +3,7 @@
 //! The text is that of Celery's `saferepr`: Python's `repr` for containers and values, at most so many characters and
 //! levels, text cut at a word, and every bracket that was opened closed.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use pyo3::exceptions::PyException;
@@ -90,7 +91,7 @@ impl Printer {
 
     /// Text in single quotes, its own escaped.
     fn text(&mut self, text: &Bound<'_, PyString>) -> PyResult<()> {
-        let text = self.truncated(&text.to_string_lossy()).replace('\'', "\\'");
+        let text = self.truncated(&printable(text)?).replace('\'', "\\'");
         self.put(&format!("'{text}'"));
         Ok(())
     }
@@ -107,7 +108,7 @@ impl Printer {
     }
 
     fn word(&mut self, text: Bound<'_, PyString>) -> PyResult<()> {
-        let text = self.truncated(&text.to_string_lossy());
+        let text = self.truncated(&printable(&text)?);
         self.put(&text);
         Ok(())
     }
@@ -198,6 +199,15 @@ impl Printer {
         }
         Ok(())
     }
+}
+
+/// Text that can be sent: lone surrogates are escaped, where Celery has the headers carry them.
+fn printable<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, str>> {
+    if let Ok(text) = text.to_str() {
+        return Ok(Cow::Borrowed(text));
+    }
+    let escaped = text.call_method1(intern!(text.py(), "encode"), ("utf-8", "backslashreplace"))?;
+    Ok(Cow::Owned(String::from_utf8_lossy(escaped.cast::<PyBytes>()?.as_bytes()).into_owned()))
 }
 
 /// Whether Python counts it among the numbers; those print with `str`, except decimals.
