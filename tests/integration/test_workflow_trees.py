@@ -252,9 +252,14 @@ class Bench:
 @contextlib.contextmanager
 def bench_at(url: str) -> Iterator[Bench]:
     bench = Bench(url)
-    logging.getLogger("umbel").setLevel(logging.CRITICAL)
-    with start_worker(bench.app, concurrency=4):
-        yield bench
+    logger = logging.getLogger("umbel")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with start_worker(bench.app, concurrency=4):
+            yield bench
+    finally:
+        logger.setLevel(before)
     # Nothing may be left over: a callback that came twice would have been counted, or be here.
     assert bench.app.client.queue_length("celery") == 0
     assert bench.app.client.dead_letters() == []

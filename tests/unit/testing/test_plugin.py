@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,10 @@ def run(pytester: pytest.Pytester) -> object:
         pytester.makepyfile(code)
         if conftest:
             pytester.makeconftest(conftest)
-        result = pytester.runpytest_subprocess("-p", "umbel.testing.plugin", "-W", "error", "--strict-markers", "-q")
+        # Where the package is installed, pytest finds the plugin by itself.
+        announced = any(entry.value == "umbel.testing.plugin" for entry in entry_points(group="pytest11"))
+        plugin = [] if announced else ["-p", "umbel.testing.plugin"]
+        result = pytester.runpytest_subprocess(*plugin, "-W", "error", "--strict-markers", "-q")
         result.assert_outcomes(passed=passed)
 
     return run
