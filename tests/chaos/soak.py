@@ -46,8 +46,8 @@ class Series:
 
     @property
     def growth(self) -> float:
-        """By how much it grows over the second half, by its straight line; no more than it rises above what it was before
-        at any time, for coming back from a slump (the machine was busy with something else) is no growth."""
+        """By how much it grows over the second half, by its straight line; no more than it rises above what it was
+        before, for coming back from a slump (the machine was busy with something else) is no growth."""
         times, values = self.settled
         if len(values) < 2:
             return 0.0

@@ -104,7 +104,9 @@ def test_every_member_is_waited_for(flow: SimpleNamespace, notes_path: Path) -> 
 def test_a_member_that_fails(flow: SimpleNamespace, notes_path: Path) -> None:
     body = flow.sum(link_error=[flow.failed(str(notes_path))])
     result = flow.chord([flow.add(1, 1), flow.fail("value", "x")], body).apply_async()
-    with pytest.raises((celery.exceptions.ChordError, umbel.exceptions.ChordError), match="raised ValueError"):
+    # A worker of Celery's that runs `celery.chord_unlock` for ours finds no culprit in its cache, and says no more than this.
+    said = "ValueError" if flow.queue == "shared" else "raised ValueError"
+    with pytest.raises((celery.exceptions.ChordError, umbel.exceptions.ChordError), match=said):
         result.get(timeout=PATIENCE, follow_parents=False)
     wait_until(lambda: bool(notes(notes_path)), PATIENCE, "the errback")
     assert [line.split()[0] for line in notes(notes_path)] == [result.id]
