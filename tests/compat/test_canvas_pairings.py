@@ -104,7 +104,7 @@ def test_every_member_is_waited_for(flow: SimpleNamespace, notes_path: Path) -> 
 def test_a_member_that_fails(flow: SimpleNamespace, notes_path: Path) -> None:
     body = flow.sum(link_error=[flow.failed(str(notes_path))])
     result = flow.chord([flow.add(1, 1), flow.fail("value", "x")], body).apply_async()
-    # A worker of Celery's that runs `celery.chord_unlock` for ours finds no culprit in its cache, and says no more than this.
+    # Celery's worker that runs `celery.chord_unlock` for ours finds no culprit in its cache, and says no more.
     said = "ValueError" if flow.queue == "shared" else "raised ValueError"
     with pytest.raises((celery.exceptions.ChordError, umbel.exceptions.ChordError), match=said):
         result.get(timeout=PATIENCE, follow_parents=False)
