@@ -164,6 +164,7 @@ impl World {
             Fault::ClockJump { by } => {
                 self.count(Happening::ClockJump);
                 self.workers[worker].clock_offset += by;
+                self.furthest_ahead = self.furthest_ahead.max(self.workers[worker].clock_offset);
                 self.workers[worker].has_jumped = true;
                 self.workers[worker].jumps += 1;
             }

@@ -90,6 +90,8 @@ pub(super) struct World {
     pub(super) revoked: Revocations,
     pub(super) is_calm: bool,
     pub(super) calm_since: i64,
+    /// By how much a worker's clock has ever been ahead, µs: what such a worker delayed comes that much later.
+    pub(super) furthest_ahead: i64,
     /// Break something after so many inputs.
     pub(super) strike_at: Option<(u64, Fault)>,
     pub(super) report: Report,
@@ -115,6 +117,7 @@ impl World {
             revoked: Revocations::new(),
             is_calm: false,
             calm_since: i64::MAX,
+            furthest_ahead: 0,
             strike_at: None,
             report: Report::default(),
         };
@@ -204,7 +207,8 @@ impl World {
             // The last one, on its way out, published a follow-up of a message it had acknowledged early.
             self.start_worker();
         }
-        if self.now > self.calm_since + PATIENCE || self.next_event > MOST_EVENTS {
+        let patience = PATIENCE + self.furthest_ahead;
+        if self.now > self.calm_since + patience || self.next_event > MOST_EVENTS {
             self.violated(format!("no end in sight: {}", self.unfinished()));
         }
         false
