@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import selectors
 import signal
@@ -114,6 +115,9 @@ class Zygote:
         assert self._app is not None
         self._options = options
         set_up_logs(self._app, options.log)
+        if options.runner == PoolOptions.runner:
+            # What is imported here children share, and what they import themselves each of them keeps.
+            importlib.import_module(options.runner)
         freeze_heap()
 
     def _send_signal(self, name: str, fields: dict[str, Any] | None) -> None:
