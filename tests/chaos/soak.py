@@ -46,19 +46,11 @@ class Series:
 
     @property
     def growth(self) -> float:
-        """By how much it grows over the second half, by its straight line; no more than it rises above what it was
-        before, for coming back from a slump (the machine was busy with something else) is no growth."""
+        """By how much it grows over the second half, by its straight line."""
         times, values = self.settled
         if len(values) < 2:
             return 0.0
-        line = linear_regression(times, values).slope * (times[-1] - times[0])
-        eighth = len(self.values) // 8
-        if eighth == 0:
-            return line
-        before = max(fmean(self.values[start : start + eighth]) for start in range(eighth, 5 * eighth + 1, eighth))
-        # What grows steadily has gone 3/8 of that way between the middles of the two.
-        rise = (fmean(self.values[-2 * eighth :]) - before) * 8 / 3
-        return min(line, rise)
+        return linear_regression(times, values).slope * (times[-1] - times[0])
 
     @property
     def tolerated(self) -> float:

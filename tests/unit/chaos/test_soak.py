@@ -28,12 +28,6 @@ def test_a_descriptor_more_each_minute_is_not_flat() -> None:
     assert not leaking.is_flat
 
 
-def test_coming_back_from_a_slump_is_flat() -> None:
-    slump = [10400.0] * 30 + [8300.0] * 15 + [9900.0] * 15 + [10200.0] * 20
-    assert series("broker keys", *([5000.0] * 5 + slump)).is_flat
-    assert not series("broker keys", *(value + 30.0 * number for number, value in enumerate(slump))).is_flat
-
-
 def test_shrinking_is_flat() -> None:
     assert series("broker file MiB", *(50.0 - number for number in range(40))).is_flat
 
