@@ -39,7 +39,7 @@ def test_named_paths_exist(document: Path) -> None:
 
 
 def test_readme_starts_with_targets_of_the_makefile() -> None:
-    commands = re.findall(r"^make ([a-z-]+)", (PROJECT / "README.md").read_text(), re.MULTILINE)
+    commands = re.findall(r"^\$ make ([a-z-]+)", (PROJECT / "README.md").read_text(), re.MULTILINE)
     targets = re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)
     assert commands[:2] == ["quickstart", "test"]
     assert set(commands) <= set(targets)
