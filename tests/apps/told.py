@@ -30,7 +30,7 @@ def kind_of(sender: Any) -> str:
         return f"{sender}".split("@")[0]
     if isinstance(sender, library.Celery):
         return "the app"
-    if hasattr(sender, "apply_async"):
+    if isinstance(sender, library.Task):
         return f"the task {sender.name}"
     return "a part of the worker"
 
@@ -40,6 +40,9 @@ def connect(name: str) -> None:
 
     def receiver(signal: Any, sender: Any, **given: Any) -> None:
         shown = {key: given[key] for key in SHOWN if key in given}
+        if name == "task_received":
+            # Celery's request of the main process has another name for it.
+            shown["task"] = getattr(given["request"], "name", None) or given["request"].task
         line = [name, kind_of(sender), sorted(given), shown]
         note(os.environ["UMBEL_TEST_SIGNALS"], json.dumps(line))
 

@@ -42,13 +42,15 @@ class Told:
         command: dict[str, Any] = {"command": CELERY} if library == "celery" else {}
         quiet = QUIET[:2] if library == "celery" else ()
         self.worker: WorkerProcess = start(
-            "-c", "1", "-n", "told", *options, *quiet, env=env, app="apps.told", name=library, **command
+            "-c", "1", "-n", "told@%h", *options, *quiet, env=env, app="apps.told", name=library, **command
         )
         self.client = Umbel("told-client", broker=url, backend=url, set_as_current=False)
 
     def lines(self) -> list[Line]:
         found = [json.loads(line) for line in notes(self.path)]
-        return [(name, sender, tuple(given), json.dumps(shown)) for name, sender, given, shown in found]
+        lines = [(name, sender, tuple(given), json.dumps(shown)) for name, sender, given, shown in found]
+        # A task of ours that fails for one whose process was killed; a task of Celery's that is being killed.
+        return [line for line in lines if "umbel.fail_dependents" not in f"{line}" and '"state": null' not in line[3]]
 
     def wait_for(self, name: str, count: int = 1) -> None:
         wait_until(
@@ -121,9 +123,11 @@ def of(lines: list[Line], name: str) -> list[tuple[str, tuple[str, ...], str]]:
     return sorted(line[1:] for line in lines if line[0] == name)
 
 
-#: Sent as often as there are processes or seconds; and for more than in Celery, where a task's `Reject` is not told.
+#: Sent as often as there are processes or seconds. Celery sends `task_failure` twice for a task at its hard limit, and
+#: `task_rejected` not for a task that raised `Reject`.
 OFTEN = {
     "worker_before_create_process", "worker_process_init", "worker_process_shutdown", "heartbeat_sent", "task_rejected",
+    "task_failure",
 }  # fmt: skip
 PREFORK = sorted(set(SIGNALS) - {"Signal"} - NOT_YET - ELSEWHERE - EVENTLET)
 
@@ -131,8 +135,10 @@ PREFORK = sorted(set(SIGNALS) - {"Signal"} - NOT_YET - ELSEWHERE - EVENTLET)
 @pytest.mark.parametrize("name", PREFORK)
 def test_a_signal_is_celerys(told: dict[str, list[Line]], name: str) -> None:
     theirs, ours = of(told["celery"], name), of(told["umbel"], name)
+    if name in OFTEN:
+        theirs, ours = sorted(set(theirs)), sorted(set(ours))
     assert theirs
-    assert (set(ours) == set(theirs)) if name in OFTEN else (ours == theirs)
+    assert ours == theirs
 
 
 def test_signals_of_the_eventlet_pool(redis_server: RedisServer, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ def app_with(annotations: Any) -> Umbel:
 
 def test_attributes_of_one_and_of_all() -> None:
     app = app_with({"*": {"rate_limit": "10/s", "priority": 3}, "annotated.one": {"rate_limit": "1/s"}})
-    one, other = app.task(name="annotated.one")(int), app.task(name="annotated.other")(int)
+    one, other = app.task(name="annotated.one")(lambda: 0), app.task(name="annotated.other")(lambda: 0)
     app.finalize()
     assert (one.rate_limit, one.priority) == ("1/s", 3)
     assert (other.rate_limit, other.priority) == ("10/s", 3)
@@ -87,7 +87,7 @@ class ByName:
 @pytest.mark.parametrize("entry", [ByName(), ByName, f"{__name__}:ByName"])
 def test_objects_and_the_first_that_has_something(entry: Any) -> None:
     app = app_with([entry, {"annotated.one": {"time_limit": 9}, "annotated.other": {"time_limit": 9}}])
-    one, other = app.task(name="annotated.one")(int), app.task(name="annotated.other")(int)
+    one, other = app.task(name="annotated.one")(lambda: 0), app.task(name="annotated.other")(lambda: 0)
     app.finalize()
     assert (one.time_limit, other.time_limit) == (7, 9)
 
@@ -103,7 +103,7 @@ def test_tasks_registered_later_are_annotated_once() -> None:
 
 def test_what_is_sent_follows() -> None:
     app = app_with({"annotated.one": {"queue": "elsewhere", "priority": 9}})
-    one = app.task(name="annotated.one")(int)
+    one = app.task(name="annotated.one")(lambda: 0)
     message = app.sender.prepare(one.name, (), {}, {}, one).message
     assert message["routing_key"] == "elsewhere"
     assert message["properties"]["priority"] == 9
