@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from apps.basic import notes
 from servers.celery_command import CELERY, QUIET
 from servers.redis_server import RedisServer
-from servers.worker_process import StartWorker, WorkerProcess, wait_until
+from servers.worker_process import WorkerProcess, wait_until
 
 from umbel import Umbel
 from umbel.signals import __all__ as SIGNALS
@@ -31,7 +31,9 @@ Line = tuple[str, str, tuple[str, ...], str]
 class Told:
     """A worker and the signals it noted."""
 
-    def __init__(self, library: str, url: str, folder: Path, start: StartWorker, *options: str) -> None:
+    def __init__(
+        self, library: str, url: str, folder: Path, start: Callable[..., WorkerProcess], *options: str
+    ) -> None:
         self.folder = folder / library
         self.folder.mkdir()
         self.path = self.folder / "signals"
@@ -41,8 +43,8 @@ class Told:
         }  # fmt: skip
         command: dict[str, Any] = {"command": CELERY} if library == "celery" else {}
         quiet = QUIET[:2] if library == "celery" else ()
-        self.worker: WorkerProcess = start(
-            "-c", "1", "-n", "told@%h", *options, *quiet, env=env, app="apps.told", name=library, **command
+        self.worker = start(
+            folder, "-c", "1", "-n", "told@%h", *options, *quiet, env=env, app="apps.told", name=library, **command
         )
         self.client = Umbel("told-client", broker=url, backend=url, set_as_current=False)
 
@@ -89,33 +91,35 @@ class Told:
         self.client.close()
 
 
-def tell(redis_server: RedisServer, folder: Path, live: Callable[[Told], None], *options: str) -> dict[str, list[Line]]:
-    """What a worker of each told."""
+@pytest.fixture(scope="module")
+def told(
+    redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str, str], list[Line]]]:
+    """What a worker told, by its pool and library. All start at once, which takes them longest."""
     started: list[WorkerProcess] = []
 
-    def start(*arguments: str, env: dict[str, str], **more: Any) -> WorkerProcess:
+    def start(folder: Path, *arguments: str, env: dict[str, str], **more: Any) -> WorkerProcess:
         started.append(WorkerProcess(folder, ("-l", "INFO", *arguments), env, **more))
         return started[-1]
 
     try:
-        # Both start at once.
-        both = [
-            Told(library, redis_server.url(number), folder, start, *options)
-            for library, number in (("celery", 0), ("umbel", 63))
-        ]
-        for one in both:
-            live(one)
-        return {one.folder.name: one.lines() for one in both}
+        databases = iter((0, 63, 61, 62))
+        workers = {
+            (pool, library): Told(
+                library, redis_server.url(next(databases)), tmp_path_factory.mktemp(pool), start, "-P", pool
+            )
+            for pool in ("prefork", "eventlet")
+            for library in ("celery", "umbel")
+        }
+        for (pool, _), worker in workers.items():
+            worker.live() if pool == "prefork" else worker.live_shortly()
+        lines = {key: worker.lines() for key, worker in workers.items()}
+        yield lambda pool, library: lines[pool, library]
     finally:
         for worker in started:
             if worker.process.poll() is None:
                 worker.process.kill()
                 worker.process.wait()
-
-
-@pytest.fixture(scope="module")
-def told(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Line]]:
-    return tell(redis_server, tmp_path_factory.mktemp("told"), Told.live)
 
 
 def of(lines: list[Line], name: str) -> list[tuple[str, tuple[str, ...], str]]:
@@ -133,19 +137,17 @@ PREFORK = sorted(set(SIGNALS) - {"Signal"} - NOT_YET - ELSEWHERE - EVENTLET)
 
 
 @pytest.mark.parametrize("name", PREFORK)
-def test_a_signal_is_celerys(told: dict[str, list[Line]], name: str) -> None:
-    theirs, ours = of(told["celery"], name), of(told["umbel"], name)
+def test_a_signal_is_celerys(told: Callable[[str, str], list[Line]], name: str) -> None:
+    theirs, ours = of(told("prefork", "celery"), name), of(told("prefork", "umbel"), name)
     if name in OFTEN:
         theirs, ours = sorted(set(theirs)), sorted(set(ours))
     assert theirs
     assert ours == theirs
 
 
-def test_signals_of_the_eventlet_pool(redis_server: RedisServer, tmp_path: Path) -> None:
-    pytest.importorskip("eventlet")
-    told = tell(redis_server, tmp_path, Told.live_shortly, "-P", "eventlet")
-    for name in EVENTLET:
-        assert of(told["umbel"], name) == of(told["celery"], name) != [], name
+@pytest.mark.parametrize("name", sorted(EVENTLET))
+def test_a_signal_of_the_eventlet_pool_is_celerys(told: Callable[[str, str], list[Line]], name: str) -> None:
+    assert of(told("eventlet", "umbel"), name) == of(told("eventlet", "celery"), name) != []
 
 
 def test_the_parity_page_says_what_is_sent() -> None:
