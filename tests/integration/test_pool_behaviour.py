@@ -228,10 +228,11 @@ def test_coroutines_clean_up_at_their_limits(worker: Running, flavour: str, path
     assert sorted(noted(f"{path}-2", 2)) == ["first cleaned up", "second cleaned up"]
 
 
-@cases("asyncio")
-def test_a_coroutine_that_refuses_to_be_cancelled_costs_its_process(worker: Running, flavour: str, path: str) -> None:
-    if flavour == "sync":
-        return
+# Takes as long as the process is given to come to an end.
+@pytest.mark.parametrize(
+    "worker", [pytest.param(("sqlite", "asyncio"), id="sqlite-asyncio")], indirect=True, scope="module"
+)
+def test_a_coroutine_that_refuses_to_be_cancelled_costs_its_process(worker: Running, path: str) -> None:
     limited = worker["async.stubborn"].apply_async((path,), time_limit=0.2)
     with pytest.raises(TimeLimitExceeded):
         limited.get(timeout=PATIENCE)
