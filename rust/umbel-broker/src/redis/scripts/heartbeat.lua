@@ -1,9 +1,11 @@
--- Says that a worker is alive and that what it holds is still being worked on.
+-- Says that a worker is alive and that what it holds is still being worked on; looks after what waits for a slot. Preceded
+-- by slots.lua.
 --
 -- KEYS[1] heartbeat of the worker   KEYS[2] workers (zset, scored by the end of their lease in ms)
 -- KEYS[3] unacked_index (zset)      KEYS[4] delayed (zset)
 -- ARGV[1] epoch of this connection  ARGV[2] lease in ms   ARGV[3] worker id
--- ARGV[4...] tags it holds
+-- ARGV[4] what keys of ours begin with   ARGV[5] limits to look after   ARGV[6] messages to wake where nobody has a slot
+-- ARGV[7...] tags it holds
 --
 -- Returns {'ok', now, score of the earliest delayed message or '', ids of workers whose lease seems over...}, or
 -- {'fenced'} when a newer connection of this worker has taken over.
@@ -23,13 +25,15 @@ end
 redis.call('ZADD', KEYS[2], string.format('%d', milliseconds + ARGV[2]), ARGV[3])
 
 local scores = {}
-for at = 4, #ARGV do
+for at = 7, #ARGV do
   scores[#scores + 1] = now
   scores[#scores + 1] = ARGV[at]
 end
 if #scores > 0 then
   redis.call('ZADD', KEYS[3], 'XX', unpack(scores))
 end
+
+look_after_slots(ARGV[4], milliseconds, tonumber(ARGV[2]), ARGV[5], tonumber(ARGV[6]))
 
 local earliest = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
 local reply = {'ok', now, earliest[2] or ''}
