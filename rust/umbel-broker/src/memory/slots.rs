@@ -85,7 +85,7 @@ impl State {
         let free = |limit: &Limit| to_wake(limit.limit, u32::try_from(limit.taken.len()).unwrap_or(u32::MAX));
         let names: Vec<(String, u32)> = self.slots.0.iter().map(|(name, limit)| (name.clone(), free(limit))).collect();
         for (name, count) in names {
-            (0..count).for_each(|_| self.wake(&name));
+            self.wake(&name, count);
         }
         self.slots.0.retain(|_, limit| !limit.taken.is_empty() || !limit.waiting.is_empty());
     }
@@ -93,15 +93,18 @@ impl State {
     /// Wakes the next that waits, if there is a slot for it.
     fn wake_next(&mut self, name: &str) {
         if self.slots.0.get(name).is_some_and(|limit| limit.taken.len() < limit.limit as usize) {
-            self.wake(name);
+            self.wake(name, 1);
         }
     }
 
-    fn wake(&mut self, name: &str) {
-        while let Some(place) = self.slots.0.get_mut(name).and_then(|limit| limit.waiting.pop_front()) {
-            if self.bring_back(place) {
-                return;
-            }
+    /// Moves messages that wait to the fronts of their queues, those that wait longest in front.
+    fn wake(&mut self, name: &str, count: u32) {
+        let mut woken = Vec::new();
+        while woken.len() < count as usize
+            && let Some(place) = self.slots.0.get_mut(name).and_then(|limit| limit.waiting.pop_front())
+        {
+            woken.extend(self.take_delayed(place));
         }
+        woken.into_iter().rev().for_each(|(queue, entry)| self.push_front(&queue, entry));
     }
 }

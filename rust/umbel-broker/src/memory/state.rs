@@ -108,7 +108,7 @@ impl State {
         self.lanes(queue)[step].push_back(entry);
     }
 
-    fn push_front(&mut self, queue: &str, entry: Entry) {
+    pub(super) fn push_front(&mut self, queue: &str, entry: Entry) {
         let step = entry.step;
         self.lanes(queue)[step].push_front(entry);
     }
@@ -126,11 +126,9 @@ impl State {
         Some(self.delay(held.queue, held.entry, until))
     }
 
-    /// Brings a delayed message to the front of its queue; false if it is there no more.
-    pub(super) fn bring_back(&mut self, place: (Timestamp, u64)) -> bool {
-        let Some((queue, entry)) = self.delayed.remove(&place) else { return false };
-        self.push_front(&queue, entry);
-        true
+    /// Takes one delayed message out; `None` when it is there no more.
+    pub(super) fn take_delayed(&mut self, place: (Timestamp, u64)) -> Option<(Arc<str>, Entry)> {
+        self.delayed.remove(&place)
     }
 
     /// Publishes all or, when one of them is unroutable, none.

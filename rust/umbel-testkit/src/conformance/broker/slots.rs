@@ -161,9 +161,10 @@ pub fn an_unused_chance_is_passed_on(fixture: &dyn BrokerFixture) {
     assert!(!take_and_enter(&mut *worker, std::slice::from_ref(&a)).1);
     let woken = worker.exchange(&[done(&first, std::slice::from_ref(&a))], 10).expect("exchange").deliveries;
     assert_eq!(bodies(&woken), ["both"]);
-    let next = worker.exchange(&[enter(&woken[0].tag, &[a.clone(), slot("b", 1)])], 10).expect("exchange");
-    assert_eq!((next.entered, bodies(&next.deliveries)), (vec![], vec!["4".to_owned()]));
-    assert_eq!(finish(&mut *worker, &[enter(&next.deliveries[0].tag, &[a])]).entered.len(), 1);
+    assert_eq!(finish(&mut *worker, &[enter(&woken[0].tag, &[a.clone(), slot("b", 1)])]).entered, []);
+    let next = take_one(&mut *worker);
+    assert_eq!(body(&next), "4");
+    assert_eq!(finish(&mut *worker, &[enter(&next.tag, &[a])]).entered, [next.tag]);
 }
 
 /// A worker that falls silent loses its slots with its messages.
@@ -237,11 +238,14 @@ pub fn heartbeats_fill_free_slots(fixture: &dyn BrokerFixture) {
     let woken = worker.exchange(&[done(&first, &three)], 10).expect("exchange").deliveries;
     assert_eq!(bodies(&woken), ["2"]);
     finish(&mut *worker, &[enter(&woken[0].tag, &three)]);
+    let mut back = Vec::new();
     for _ in 0..6 {
-        fixture.advance(fixture.lease() / 3);
-        worker.heartbeat().expect("heartbeat");
+        if back.is_empty() {
+            fixture.advance(fixture.lease() / 3);
+            worker.heartbeat().expect("heartbeat");
+            back = take(&mut *worker, 10);
+        }
     }
-    let back = take(&mut *worker, 10);
     assert_eq!(bodies(&back)[..2], ["3", "4"]);
     let asked: Vec<Settlement> = back.iter().map(|delivery| enter(&delivery.tag, &three)).collect();
     assert_eq!(finish(&mut *worker, &asked).entered.len(), 2, "two of the three were free");
