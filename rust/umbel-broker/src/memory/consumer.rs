@@ -73,7 +73,7 @@ impl Consumer for MemoryConsumer {
             state.results.remove_expired(now);
             state.chords.remove_expired(now);
             let returned = state.reclaim(now);
-            state.look_after_slots();
+            state.look_after_slots(now);
             returned
         }))
     }
@@ -87,9 +87,9 @@ impl Consumer for MemoryConsumer {
     }
 
     fn close(&mut self) -> Result<()> {
-        self.store.change(|state, _| {
+        self.store.change(|state, now| {
             state.give_back(&self.worker, &[], false);
-            state.end_lease(&self.worker);
+            state.end_lease(&self.worker, now);
         });
         Ok(())
     }

@@ -31,6 +31,14 @@ impl Entry {
         Self { payload, step }
     }
 
+    /// What tells it from others.
+    pub(super) fn id(&self) -> &str {
+        match &self.payload {
+            Payload::Message(message) => message.properties.delivery_tag.as_deref().unwrap_or_default(),
+            Payload::Malformed { .. } => "",
+        }
+    }
+
     /// Marks it as handed out before, counting a failed delivery if it was one.
     fn returned(mut self, failed: bool) -> Self {
         if let Payload::Message(message) = &mut self.payload {
@@ -180,7 +188,7 @@ impl State {
     /// Settles one delivery; `routes` are those of its follow-up messages.
     pub(super) fn settle(&mut self, settlement: &Settlement, routes: Vec<Vec<String>>, now: Timestamp) -> Settled {
         self.results.write(&settlement.results, now);
-        self.give_up_slots(&settlement.gives_up);
+        self.give_up_slots(&settlement.gives_up, now);
         if let Some(tag) = &settlement.tag {
             if !self.is_held(tag) {
                 return Settled::Lost;
@@ -261,9 +269,9 @@ impl State {
         self.by_tag.contains_key(tag)
     }
 
-    /// The worker that holds a message.
-    pub(super) fn holder(&self, tag: &Tag) -> Option<String> {
-        self.held.get(self.by_tag.get(tag)?).map(|held| held.worker.clone())
+    /// The worker that holds a message, and what tells that from others.
+    pub(super) fn holder(&self, tag: &Tag) -> Option<(String, String)> {
+        self.held.get(self.by_tag.get(tag)?).map(|held| (held.worker.clone(), held.entry.id().to_owned()))
     }
 
     /// Returns what `worker` holds, except `keep`, to the front of the queues in the order it was taken.
@@ -290,9 +298,9 @@ impl State {
         self.leases.insert(worker.to_owned(), Lease { expires });
     }
 
-    pub(super) fn end_lease(&mut self, worker: &str) {
+    pub(super) fn end_lease(&mut self, worker: &str, now: Timestamp) {
         self.leases.remove(worker);
-        self.vacate(worker);
+        self.vacate(worker, now);
     }
 
     /// Takes back the messages of workers that have been silent for too long; says how many.
@@ -302,7 +310,7 @@ impl State {
         let mut returned = 0;
         for worker in dead {
             returned += self.give_back(&worker, &[], true);
-            self.end_lease(&worker);
+            self.end_lease(&worker, now);
         }
         returned
     }

@@ -169,6 +169,13 @@ CREATE TABLE waits (
     number INTEGER NOT NULL,
     PRIMARY KEY (name, place)
 ) WITHOUT ROWID;
+-- Messages that were woken for a slot, which is kept for them.
+CREATE TABLE woken (
+    name TEXT NOT NULL,
+    message INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    PRIMARY KEY (name, message)
+) WITHOUT ROWID;
 -- How many slots there are of a name, while something waits for one.
 CREATE TABLE limits (
     name TEXT PRIMARY KEY,

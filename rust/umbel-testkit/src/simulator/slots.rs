@@ -9,56 +9,83 @@ use super::broker::{Broker, Place, Reply};
 use super::counts::Happening;
 use super::world::World;
 
+/// How long a slot is kept for a message that was woken, µs.
+const KEPT_FOR: i64 = 30_000_000;
+
 /// The slots of one name.
 #[derive(Debug, Default)]
 pub(super) struct Limit {
     limit: u32,
     taken: Vec<(usize, Tag)>,
+    /// Messages for which a slot is kept, and until when.
+    woken: BTreeMap<usize, i64>,
     waiting: VecDeque<usize>,
 }
 
 /// Slots by name.
 pub(super) type Slots = BTreeMap<String, Limit>;
 
+impl Limit {
+    /// Slots taken or kept, but for those of one message.
+    fn used(&self, tag: Option<&Tag>, message: usize) -> usize {
+        let taken = self.taken.iter().filter(|(_, other)| Some(other) != tag).count();
+        taken + self.woken.keys().filter(|other| **other != message).count()
+    }
+
+    fn admits(&self, tag: &Tag, message: usize) -> bool {
+        let is_next = self.waiting.is_empty() || self.woken.contains_key(&message);
+        self.used(Some(tag), message) < self.limit as usize && is_next
+    }
+}
+
 impl Broker {
     /// Takes slots for a held message, or lets it wait; `None` if it is not held.
     fn enter(&mut self, worker: usize, tag: &Tag, slots: &[Slot]) -> Option<bool> {
         let message = self.of(tag).filter(|_| self.holds(tag))?;
         for slot in slots {
-            self.slots.entry(slot.name.clone()).or_default().limit = slot.limit;
+            let limit = self.slots.entry(slot.name.clone()).or_default();
+            limit.limit = slot.limit;
+            limit.woken.retain(|_, until| *until > self.now);
         }
-        let is_full = |slot: &&Slot| {
-            let taken = self.slots[&slot.name].taken.iter().filter(|(_, other)| other != tag).count();
-            taken >= slot.limit as usize
-        };
-        let full = slots.iter().find(is_full).map(|slot| slot.name.clone());
+        let full = slots.iter().find(|slot| !self.slots[&slot.name].admits(tag, message));
+        let full = full.map(|slot| slot.name.clone());
         for slot in slots {
             let Some(limit) = self.slots.get_mut(&slot.name) else { continue };
+            let was_woken = limit.woken.remove(&message).is_some();
             match &full {
+                Some(full) if *full == slot.name && was_woken => limit.waiting.push_front(message),
                 Some(full) if *full == slot.name => limit.waiting.push_back(message),
                 None if !limit.taken.contains(&(worker, tag.clone())) => limit.taken.push((worker, tag.clone())),
                 _ => {}
             }
         }
-        if let Some(full) = &full {
+        if full.is_some() {
             self.stored[message].place = Place::Waiting;
-            slots.iter().filter(|slot| slot.name != *full).for_each(|slot| self.wake_next(&slot.name));
+            slots.iter().for_each(|slot| self.wake_next(&slot.name));
         }
         Some(full.is_none())
     }
 
     fn give_up(&mut self, slot: &Slot, holder: &Tag) {
+        let message = self.of(holder).filter(|_| self.holds(holder));
         if let Some(limit) = self.slots.get_mut(&slot.name) {
             limit.taken.retain(|(_, tag)| tag != holder);
+            message.and_then(|message| limit.woken.remove(&message));
             self.wake_next(&slot.name);
         }
     }
 
     fn wake_next(&mut self, name: &str) {
-        let Some(limit) = self.slots.get_mut(name).filter(|limit| limit.taken.len() < limit.limit as usize) else {
-            return;
-        };
+        if self.slots.get(name).is_some_and(|limit| limit.used(None, usize::MAX) < limit.limit as usize) {
+            self.wake(name);
+        }
+    }
+
+    fn wake(&mut self, name: &str) {
+        let until = self.now + KEPT_FOR;
+        let Some(limit) = self.slots.get_mut(name) else { return };
         if let Some(message) = limit.waiting.pop_front() {
+            limit.woken.insert(message, until);
             self.put_back(message, true);
         }
     }
@@ -78,13 +105,14 @@ impl Broker {
 
     /// Brings back those that wait although slots are free; says whether there were any.
     pub(super) fn look_after_slots(&mut self) -> bool {
-        let mut woken = Vec::new();
-        for limit in self.slots.values_mut() {
-            let free = (limit.limit as usize).saturating_sub(limit.taken.len());
-            woken.extend(limit.waiting.drain(..free.min(limit.waiting.len())));
+        let mut names = Vec::new();
+        for (name, limit) in &mut self.slots {
+            limit.woken.retain(|_, until| *until > self.now);
+            let free = (limit.limit as usize).saturating_sub(limit.used(None, usize::MAX)).min(limit.waiting.len());
+            names.extend(std::iter::repeat_n(name.clone(), free));
         }
-        woken.iter().rev().for_each(|message| self.put_back(*message, true));
-        !woken.is_empty()
+        names.iter().for_each(|name| self.wake(name));
+        !names.is_empty()
     }
 
     fn has_slots(&self, worker: usize) -> bool {

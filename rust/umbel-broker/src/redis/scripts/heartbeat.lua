@@ -12,7 +12,7 @@
 
 local clock = redis.call('TIME')
 local now = clock[1] .. '.' .. string.format('%06d', clock[2])
-local milliseconds = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local now_ms = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 redis.call('PEXPIRE', KEYS[1], ARGV[2]) -- see fetch.lua: a full server lets the rest through
 local holder = redis.call('GET', KEYS[1])
@@ -22,7 +22,7 @@ end
 if not holder then
   redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 end
-redis.call('ZADD', KEYS[2], string.format('%d', milliseconds + ARGV[2]), ARGV[3])
+redis.call('ZADD', KEYS[2], string.format('%d', now_ms + ARGV[2]), ARGV[3])
 
 local scores = {}
 for at = 7, #ARGV do
@@ -33,11 +33,11 @@ if #scores > 0 then
   redis.call('ZADD', KEYS[3], 'XX', unpack(scores))
 end
 
-look_after_slots(ARGV[4], milliseconds, tonumber(ARGV[2]), ARGV[5], tonumber(ARGV[6]))
+look_after_slots(ARGV[4], now_ms, tonumber(ARGV[2]), ARGV[5], tonumber(ARGV[6]))
 
 local earliest = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
 local reply = {'ok', now, earliest[2] or ''}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', string.format('%d', milliseconds), 'LIMIT', 0, 16)) do
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', string.format('%d', now_ms), 'LIMIT', 0, 16)) do
   reply[#reply + 1] = id
 end
 return reply

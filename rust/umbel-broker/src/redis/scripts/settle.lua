@@ -168,7 +168,7 @@ local function move(message)
       redis.call('DEL', message[2])
     end
   elseif kind == 'leave' then
-    give_up_slot(message[2], message[3], message[4], message[5], message[6])
+    give_up_slot(unacked, message[2], message[3], message[4], message[5], message[6])
   elseif kind == 'dead' then
     local clock = redis.call('TIME')
     redis.call('HSET', KEYS[6], message[2], message[3])
@@ -216,7 +216,7 @@ local function settle(tag, disposition, results, messages)
     return 0
   end
   if disposition and disposition[1] == 'enter' then
-    return enter(tag, disposition)
+    return enter(unacked, tag, disposition)
   end
   for _, message in ipairs(messages) do
     if message[1] == 'probe' and is_last(message) then

@@ -144,6 +144,8 @@ macro_rules! broker_conformance {
                 heartbeats_fill_free_slots,
                 the_bell_rings_for_who_is_woken,
                 a_crowd_keeps_to_the_limit,
+                who_comes_later_is_not_quicker,
+                a_slot_is_kept_no_longer_than_its_message_lives,
             ]
         );
     };

@@ -300,3 +300,33 @@ fn crowd_member(fixture: &dyn BrokerFixture, worker: &str, all: usize, inside: &
         settlements.extend(exchanged.deliveries.iter().map(|delivery| enter(&delivery.tag, &three)));
     }
 }
+
+/// What comes anew waits behind those that wait, however early it asks.
+pub fn who_comes_later_is_not_quicker(fixture: &dyn BrokerFixture) {
+    publish(fixture, "q", &["1", "2", "3"]);
+    let mut worker = consumer(fixture, "w", &["q"]);
+    let one = [slot("a", 1)];
+    let (first, _) = take_and_enter(&mut *worker, &one);
+    assert!(!take_and_enter(&mut *worker, &one).1);
+    let newcomer = take_one(&mut *worker);
+    let exchanged = finish(&mut *worker, &[done(&first, &one), enter(&newcomer.tag, &one)]);
+    assert_eq!((exchanged.entered, exchanged.lost), (vec![], vec![]));
+    let next = take_one(&mut *worker);
+    assert_eq!(body(&next), "2");
+    assert_eq!(finish(&mut *worker, &[enter(&next.tag, &one)]).entered, [next.tag.clone()]);
+    assert_eq!(bodies(&worker.exchange(&[done(&next.tag, &one)], 10).expect("exchange").deliveries), ["3"]);
+}
+
+/// A message that ends although a slot is kept for it lets the next have it.
+pub fn a_slot_is_kept_no_longer_than_its_message_lives(fixture: &dyn BrokerFixture) {
+    publish(fixture, "q", &["1", "2", "3"]);
+    let mut worker = consumer(fixture, "w", &["q"]);
+    let one = [slot("a", 1)];
+    let (first, _) = take_and_enter(&mut *worker, &one);
+    (0..2).for_each(|_| assert!(!take_and_enter(&mut *worker, &one).1));
+    let woken = worker.exchange(&[done(&first, &one)], 10).expect("exchange").deliveries;
+    assert_eq!(bodies(&woken), ["2"]);
+    let next = worker.exchange(&[done(&woken[0].tag, &one)], 10).expect("exchange").deliveries;
+    assert_eq!(bodies(&next), ["3"]);
+    assert_eq!(finish(&mut *worker, &[enter(&next[0].tag, &one)]).entered.len(), 1);
+}
