@@ -248,6 +248,8 @@ _TABLE: tuple[Setting, ...] = (
     S("task_protocol", "int", NOW, 2, "Message protocol to write; only 2 is written, 1 and 2 are read.",
       old=("CELERY_TASK_PROTOCOL",)),
     S("task_queues", "any", NOW, None, "Queues to consume from: Queue objects, or `{name: options}`."),
+    S("task_queue_concurrency_limits", "dict", NOW, {},
+      "Most tasks of a queue at a time, in all workers together: `{name: number}`."),
     S("task_routes", "any", NOW, None, "Which task goes to which queue."),
     S("task_create_missing_queues", "bool", NOW, True, "A queue that is named but not in `task_queues` is created."),
     S("task_create_missing_queue_type", "str", LATER, "classic", "RabbitMQ type of such queues."),
