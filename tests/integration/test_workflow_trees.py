@@ -9,7 +9,7 @@ import threading
 import uuid
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +63,14 @@ def numbered(tree: Tree, labels: Iterator[int]) -> Tree:
     return Tree(tree.kind, children, tree.does, next(labels))
 
 
+def labels(tree: Tree) -> Iterator[int]:
+    """Of its leaves."""
+    if tree.kind == "leaf":
+        yield tree.label
+    for child in tree.children:
+        yield from labels(child)
+
+
 # --- the model
 
 
@@ -79,8 +87,8 @@ class Model:
 
     def __init__(self) -> None:
         self.notes: Counter[str] = Counter()
-        #: Labels of the leaves that ran.
-        self.ran: set[int] = set()
+        #: State in which each leaf that ran ends, by its label.
+        self.states: dict[int, str] = {}
 
     def run(self, tree: Tree, value: Any) -> Any:
         return self._steps(steps_of(tree), value)
@@ -95,7 +103,7 @@ class Model:
         return value
 
     def leaf(self, tree: Tree, value: Any) -> Any:
-        self.ran.add(tree.label)
+        self.states[tree.label] = "FAILURE" if tree.does == "fail" else "SUCCESS"
         if tree.does == "fail":
             self.notes[f"failed {tree.label}"] += 1
             raise Failed(ValueError)
@@ -185,6 +193,8 @@ class Bench:
 
     def __init__(self, url: str) -> None:
         self.notes: Counter[str] = Counter()
+        #: Of the workflow that runs; its leaves have it in their ids.
+        self.run = ""
         self._lock = threading.Lock()
         self.app = app = Umbel("trees", broker=url, backend=url, set_as_current=False)
 
@@ -217,7 +227,7 @@ class Bench:
 
     def workflow(self, tree: Tree) -> Any:
         if tree.kind == "leaf":
-            sig = self.leaf.s(label=tree.label, does=tree.does)
+            sig = self.leaf.s(label=tree.label, does=tree.does).set(task_id=f"{self.run}-{tree.label}")
             sig.link(self.done.si(tree.label))
             sig.link_error(self.failed.s(label=tree.label))
             return sig
@@ -226,8 +236,15 @@ class Bench:
             return chord(parts[:-1], parts[-1], app=self.app)
         return {"chain": chain, "group": group}[tree.kind](parts)
 
+    def states(self, of: Iterable[int]) -> dict[int, str]:
+        """State of each leaf, by its label."""
+        of = list(of)
+        found = self.app.results.read_many([f"{self.run}-{label}" for label in of])
+        return {label: "PENDING" if meta is None else meta["status"] for label, meta in zip(of, found, strict=True)}
+
     def check(self, tree: Tree) -> None:
         self.notes.clear()
+        self.run = str(uuid.uuid4())
         model = Model()
         try:
             expected: Any = model.whole(tree, None)
@@ -243,9 +260,13 @@ class Bench:
         else:
             assert result.get(timeout=PATIENCE) == expected
         wait_until(lambda: not model.notes - self.notes, PATIENCE, "the callbacks")
+        wait_until(lambda: self.states(model.states) == model.states, PATIENCE, "the states")
+        others = set(labels(tree)) - set(model.states)
+        # Of those that never ran, steps and bodies fail with what they waited for; headers were never sent.
+        assert set(self.states(others).values()) <= {"FAILURE", "PENDING"}
         # Of a body that is a workflow itself and never ran, errbacks are called once each; which ones is up to it.
         more = self.notes - model.notes
-        assert all(text.startswith("failed ") and int(text.split()[1]) not in model.ran for text in more), more
+        assert all(text.startswith("failed ") and int(text.split()[1]) in others for text in more), more
         assert max(more.values(), default=0) <= 1, more
 
 

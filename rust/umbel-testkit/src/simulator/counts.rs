@@ -61,11 +61,19 @@ pub enum Happening {
     Delayed,
     /// A task ran although it had begun before.
     RanAgain,
+    /// A chord's body was sent.
+    ChordDone,
+    /// A chord's errback was called.
+    ChordFailed,
+    /// A member of a chord ended again, having been counted before.
+    CountedAgain,
+    /// Those that waited for a task were told of an end that no child could tell of.
+    EndTold,
 }
 
 impl Happening {
     /// All there are.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 33] = [
         Self::WorkerKilled,
         Self::ChildKilled,
         Self::ChildCrashed,
@@ -95,6 +103,10 @@ impl Happening {
         Self::Requeued,
         Self::Delayed,
         Self::RanAgain,
+        Self::ChordDone,
+        Self::ChordFailed,
+        Self::CountedAgain,
+        Self::EndTold,
     ];
 
     /// In words, for a table.
@@ -129,6 +141,10 @@ impl Happening {
             Self::Requeued => "messages put back",
             Self::Delayed => "messages delayed",
             Self::RanAgain => "runs of a task that had begun before",
+            Self::ChordDone => "chords whose body was sent",
+            Self::ChordFailed => "chords that failed",
+            Self::CountedAgain => "chord members that ended again",
+            Self::EndTold => "ends told to those that waited, in the task's place",
         }
     }
 }

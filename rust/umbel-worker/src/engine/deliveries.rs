@@ -46,9 +46,8 @@ impl Engine {
         };
         match Intake::new(&self.config, &self.tasks).read(&message, now.wall) {
             Err(refusal) => {
-                let record = refusal.record.as_ref();
-                let publish = record.and_then(|record| obituary::of(&message, &queue, Some(record)));
-                self.refuse(tag, *refusal, publish.into_iter().collect(), out);
+                let told = refusal.has_failed.then(|| obituary::of(&message, &queue, refusal.record.as_ref()));
+                self.refuse(tag, *refusal, told.flatten().into_iter().collect(), out);
             }
             Ok(facts) => {
                 let taken = Taken { tag, queue, message: message.into() };
@@ -59,7 +58,7 @@ impl Engine {
 
     fn refuse(&mut self, tag: Tag, refusal: Refusal, publish: Vec<Outgoing>, out: &mut Vec<Output>) {
         self.totals.dead += 1;
-        let Refusal { task, id, reason, record } = refusal;
+        let Refusal { task, id, reason, record, has_failed: _ } = refusal;
         out.push(Output::Notice(Notice::Dead { task, id, reason: reason.clone() }));
         self.ledger.owe(tag, Disposition::Dead(reason), Yield { publish, ..Yield::record(record) });
     }

@@ -62,7 +62,10 @@ pub(super) struct Refusal {
     /// Task id, empty if unknown.
     pub(super) id: String,
     pub(super) reason: DeadReason,
-    /// The failure to store, if somebody may wait for the task.
+    /// Its task has failed, and those that wait for it are to be told. Else it may be what nobody waits for, or what can
+    /// be read once the settings are mended.
+    pub(super) has_failed: bool,
+    /// The failure to store, if results of the task are wanted.
     pub(super) record: Option<ResultWrite>,
 }
 
@@ -70,7 +73,7 @@ impl Refusal {
     /// A refusal of a message of which nothing is known.
     pub(super) fn new(kind: &str, detail: String) -> Self {
         let reason = DeadReason { kind: kind.into(), detail };
-        Self { task: String::new(), id: String::new(), reason, record: None }
+        Self { task: String::new(), id: String::new(), reason, has_failed: false, record: None }
     }
 
     /// A refusal of a message whose task is known by name and id.
@@ -134,7 +137,7 @@ impl<'a> Intake<'a> {
         );
         let stores = headers.ignore_result != Some(true);
         let record = stores.then(|| records::not_registered(headers, self.config.result_expires, now)).flatten();
-        Box::new(Refusal { record, ..*Refusal::of(headers, "unknown-task", detail) })
+        Box::new(Refusal { has_failed: true, record, ..*Refusal::of(headers, "unknown-task", detail) })
     }
 
     fn accepts(&self, message: &Message) -> bool {
@@ -159,7 +162,7 @@ impl<'a> Intake<'a> {
         );
         let last = LastTry { message, worker: &self.config.hostname, began: None };
         let record = records::worker_lost(&facts, &last, &detail, self.config.result_expires, now);
-        Err(Box::new(Refusal { record, ..*Refusal::of(&facts.headers, "max-deliveries", detail) }))
+        Err(Box::new(Refusal { has_failed: true, record, ..*Refusal::of(&facts.headers, "max-deliveries", detail) }))
     }
 }
 

@@ -252,6 +252,9 @@ impl Ledger {
         let (publish, results) = match self.sabotage {
             Some(super::Sabotage::DropFollowUps) => (Vec::new(), results),
             Some(super::Sabotage::DropResults) => (publish, Vec::new()),
+            Some(super::Sabotage::ForgetDependents) => {
+                (publish.into_iter().filter(|outgoing| !obituary::is_one(outgoing)).collect(), results)
+            }
             _ => (publish, results),
         };
         if tag.is_none() && publish.is_empty() && results.is_empty() {

@@ -60,6 +60,12 @@ pub(super) fn of(message: &Message, queue: &str, record: Option<&ResultWrite>) -
     Some(Outgoing { destination: Destination::queue(queue), message, eta: None, chord: None })
 }
 
+/// Whether a message is one of these.
+#[cfg(feature = "sabotage")]
+pub(super) fn is_one(outgoing: &Outgoing) -> bool {
+    outgoing.message.headers.contains(TASK)
+}
+
 /// A body in another form than plain JSON may name others as well as not.
 fn names_others(message: &Message) -> bool {
     let plain = message.content_type == "application/json" && !message.headers.contains("\"compression\": \"");
