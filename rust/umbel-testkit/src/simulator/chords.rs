@@ -105,7 +105,8 @@ impl World {
             }
             Role::Unlock { chord } if !self.chords[chord].is_over => {
                 let all_succeeded = self.chords[chord].counted.iter().all(|counted| *counted == Some(true));
-                let role = if all_succeeded { Role::Body { chord } } else { Role::Errback { chord } };
+                let may_begin = all_succeeded && plan.task == UNLOCK;
+                let role = if may_begin { Role::Body { chord } } else { Role::Errback { chord } };
                 let next = Plan { role: Some(role), ..Plan::simple(id, None) };
                 Some((next, ChordStep::End { group: chord.to_string() }))
             }
@@ -171,7 +172,8 @@ impl World {
                 self.count(Happening::ChordFailed);
                 self.chords[chord].errbacks += 1;
                 let size = self.chords[chord].counted.len();
-                if !(0..size).any(|place| self.has_ended(Role::Member { chord, place }, false)) {
+                let has_failed = (0..size).any(|place| self.has_ended(Role::Member { chord, place }, false));
+                if !has_failed && !self.is_given_up(Role::Unlock { chord }, UNLOCK) {
                     self.violated(format!("the errback of chord {chord} is called, and no member failed"));
                 }
             }
@@ -181,6 +183,15 @@ impl World {
         if bodies + errbacks > 1 {
             self.violated(format!("chord {chord} ended more than once: {bodies} bodies and {errbacks} errbacks"));
         }
+    }
+
+    /// Whether a message of that role and task is a dead letter.
+    fn is_given_up(&self, role: Role, task: &str) -> bool {
+        let mut messages = self.broker.stored.iter();
+        messages.any(|stored| {
+            let is_it = stored.plan.role == Some(role) && stored.plan.task == task;
+            is_it && matches!(stored.place, Place::Dead { .. })
+        })
     }
 
     /// Somebody fails in the place of a task that ended without a word.
@@ -194,15 +205,15 @@ impl World {
         self.publish(plan.into());
     }
 
-    /// The end of a member that no child could tell of comes with word of it to its chord; no other end does.
+    /// The end of a member, or of who sends the body, that no child could tell of comes with word of it; no other does.
     pub(super) fn justify_obituary(&self, tag: &Tag, plan: &Plan, settlement: &Settlement) -> Result<(), String> {
         let is_final = matches!(settlement.disposition, Disposition::Ack | Disposition::Dead(_));
         let runs =
             || self.handlings.get(tag).into_iter().flat_map(|handling| &handling.runs).map(|&run| &self.runs[run]);
         let child_spoke = runs().any(|run| run.end_heard);
         let goes_on = !plan.options().acks_late && runs().any(|run| run.start_heard);
-        let is_member = matches!(plan.role, Some(Role::Member { .. })) && plan.task != FAIL_DEPENDENTS;
-        let is_due = is_member && is_final && !child_spoke && !goes_on;
+        let is_awaited = matches!(plan.role, Some(Role::Member { .. } | Role::Unlock { .. }));
+        let is_due = is_awaited && plan.task != FAIL_DEPENDENTS && is_final && !child_spoke && !goes_on;
         match (settlement.publish.iter().any(is_obituary), is_due) {
             (false, true) => Err("its chord does not hear of it".into()),
             (true, false) => Err("its end is told, and it did not end so".into()),
@@ -221,19 +232,20 @@ impl World {
         }
     }
 
-    /// Whether a member was acknowledged early and lost with its worker, or whoever speaks for the chord is a dead letter.
+    /// Whether a member was acknowledged early and lost with its worker, or who fails in another's place is a dead letter
+    /// as well.
     fn may_hang(&self, chord: usize) -> bool {
-        self.broker.stored.iter().enumerate().any(|(message, stored)| match stored.plan.role {
-            Some(Role::Member { chord: of, .. }) if of == chord && stored.plan.task == FAIL_DEPENDENTS => {
-                matches!(stored.place, Place::Dead { .. })
-            }
-            Some(Role::Member { chord: of, .. }) if of == chord && !stored.plan.options().acks_late => {
-                let runs = self.runs.iter().filter(|run| run.message == message);
-                runs.map(|run| &self.workers[run.worker]).any(|worker| !worker.has_settled || worker.lapsed)
-            }
-            Some(Role::Unlock { chord: of }) if of == chord => matches!(stored.place, Place::Dead { .. }),
-            _ => false,
-        })
+        let members = (0..self.chords[chord].counted.len()).map(|place| Role::Member { chord, place });
+        let awaited = members.chain([Role::Unlock { chord }]);
+        awaited.into_iter().any(|role| self.is_given_up(role, FAIL_DEPENDENTS) || self.was_lost(role))
+    }
+
+    fn was_lost(&self, role: Role) -> bool {
+        let runs = self.runs.iter().filter(|run| {
+            let plan = &self.broker.stored[run.message].plan;
+            plan.role == Some(role) && !plan.options().acks_late
+        });
+        runs.map(|run| &self.workers[run.worker]).any(|worker| !worker.has_settled || worker.lapsed)
     }
 }
 

@@ -150,8 +150,14 @@ impl Happening {
 }
 
 /// How often each thing happened.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counts([u64; Happening::ALL.len()]);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self([0; Happening::ALL.len()])
+    }
+}
 
 impl Counts {
     /// One more.

@@ -168,6 +168,7 @@ impl World {
             shutdown_timeout: Duration::from_secs(self.rng.u64(0..6)),
             result_expires: None,
             max_message_bytes: MAX_BYTES,
+            own_queue_suffix: String::new(),
         };
         let mut worker = Worker::new(Engine::new(config), self.now);
         if let Some(sabotage) = self.options.sabotage {
