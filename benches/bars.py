@@ -98,6 +98,8 @@ BARS = (
     Bar("drain at 5 ms, prefork, to that at 0 ms", figure("distance", _PREFORK, "share_5"), 50, unit="%"),
     Bar("drain at 5 ms, threads, to that at 0 ms", figure("distance", _THREADS, "share_5"), 50, unit="%"),
     Bar("tasks of 1 ms of CPU, prefork, to two bare processes", figure("compute", _PREFORK, "share"), 95, unit="%"),
+    Bar("chord of 1,000, Celery's time to ours", ratio("chord", REFERENCE, _PREFORK), 15),
+    Bar("50 nested chords, Celery's bytes to ours", ratio("nested", REFERENCE, _PREFORK, "megabytes"), 10),
     Bar("SQLite: publish in bulk", figure("bulk", _SQLITE), 10_000, unit="messages/s"),
     Bar("SQLite: drain with results", figure("drain", _SQLITE), 5_000, unit="tasks/s"),
     Bar("SQLite: round trip p50", figure("round-trip", _SQLITE), 2, most=True, unit="ms"),

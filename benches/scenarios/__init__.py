@@ -9,12 +9,13 @@ from benches.scenarios.latency import LATENCY
 from benches.scenarios.length import TASK_COMPUTES, TASK_WAITS
 from benches.scenarios.publish import PUBLISH
 from benches.scenarios.scenario import Figures, Measurement, Metric, Scenario
+from benches.scenarios.workflows import WORKFLOWS
 
 __all__ = ["MEASUREMENTS", "SCENARIOS", "Figures", "Measurement", "Metric", "Scenario"]
 
 MEASUREMENTS: dict[str, Measurement] = {
     measurement.name: measurement
-    for measurement in (PUBLISH, DRAIN, DRAIN_NO_RESULTS, LATENCY, TASK_COMPUTES, TASK_WAITS, FAR, IDLE)
+    for measurement in (PUBLISH, DRAIN, DRAIN_NO_RESULTS, LATENCY, TASK_COMPUTES, TASK_WAITS, FAR, WORKFLOWS, IDLE)
 }
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario for measurement in MEASUREMENTS.values() for scenario in measurement.scenarios
