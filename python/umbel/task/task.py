@@ -454,8 +454,9 @@ class Task(Generic[P, R]):
         if not request.chord:
             raise ValueError("Current task is not member of any chord")
         sig.set(group_id=request.group, group_index=request.group_index, chord=request.chord, root_id=request.root_id)
-        sig.freeze()
-        self.app.results.extend_chord(request.group)
+        added = request.__dict__.setdefault("_added_to_chord", [])
+        added.append(sig.freeze().as_tuple())
+        self.app.results.extend_chord(request.group, request.id, added)
         return sig if lazy else sig.delay()
 
     def update_state(

@@ -50,6 +50,7 @@ fn worker_options(options: &Options<'_>) -> PyResult<WorkerOptions> {
         shutdown_timeout: options.seconds("shutdown_timeout")?.unwrap_or(Some(SHUTDOWN_TIMEOUT)).unwrap_or(NEVER),
         result_expires: options.seconds("result_expires")?.unwrap_or(Some(RESULT_EXPIRES)),
         max_message_bytes: options.get("max_message_bytes")?.unwrap_or(MAX_MESSAGE_BYTES),
+        own_queue_suffix: options.get("own_queue_suffix")?.unwrap_or_default(),
     };
     Ok(WorkerOptions {
         engine,

@@ -35,6 +35,7 @@ impl Worker {
             shutdown_timeout: Duration::from_secs(25),
             result_expires: None,
             max_message_bytes: 1 << 20,
+            own_queue_suffix: String::new(),
         };
         let task = TaskOptions {
             name: tasks::TASK.into(),

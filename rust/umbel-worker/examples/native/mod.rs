@@ -112,6 +112,7 @@ pub(crate) fn worker_options(queues: &str) -> WorkerOptions {
             shutdown_timeout: Duration::from_secs(25),
             result_expires: Some(Duration::from_secs(86_400)),
             max_message_bytes: 64 << 20,
+            own_queue_suffix: String::new(),
         },
         queues: queues.split(',').map(str::to_owned).collect(),
         worker_id: format!("native-{process}-{:016x}", fastrand::u64(..)),

@@ -46,7 +46,9 @@ impl Engine {
         };
         match Intake::new(&self.config, &self.tasks).read(&message, now.wall) {
             Err(refusal) => {
-                let told = refusal.has_failed.then(|| obituary::of(&message, &queue, refusal.record.as_ref()));
+                let told = refusal
+                    .has_failed
+                    .then(|| obituary::of(&message, &self.config.own_queue(&queue), refusal.record.as_ref()));
                 self.refuse(tag, *refusal, told.flatten().into_iter().collect(), out);
             }
             Ok(facts) => {
@@ -97,7 +99,7 @@ impl Engine {
     pub(super) fn expire(&mut self, job: JobId, now: Now, out: &mut Vec<Output>) {
         let Some(held) = self.ledger.get(job) else { return };
         let record = records::expired(&held.facts, &self.last_try(held, None), self.config.result_expires, now.wall);
-        let last_words = Yield::failure(&held.message, &held.queue, record);
+        let last_words = Yield::failure(&held.message, &self.config.own_queue(&held.queue), record);
         self.totals.expired += 1;
         out.push(Output::Notice(Notice::Discarded {
             task: held.facts.name().to_owned(),

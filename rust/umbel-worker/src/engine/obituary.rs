@@ -9,6 +9,9 @@ use umbel_protocol::{Destination, Limits, Message, ResultWrite};
 /// Name of the task that fails in the place of another.
 const TASK: &str = "umbel.fail_dependents";
 
+/// In the headers of a message that sends the body of a chord: that is among its arguments.
+const UNLOCK: &str = "\"celery.chord_unlock\"";
+
 /// Where a body names others, as every producer known writes it; in the text of arguments its quotes would be escaped.
 const NAMED: [&[u8]; 8] = [
     b"\"callbacks\": [",
@@ -21,9 +24,9 @@ const NAMED: [&[u8]; 8] = [
     b"\"chord\":{",
 ];
 
-/// The message, for the queue the task's own came from. `None` if nobody waits, or that cannot be told.
+/// The message, for a queue whose consumers all know that task. `None` if nobody waits, or that cannot be told.
 pub(super) fn of(message: &Message, queue: &str, record: Option<&ResultWrite>) -> Option<Outgoing> {
-    if !names_others(message) {
+    if !names_others(message) && !message.headers.contains(UNLOCK) {
         return None;
     }
     let limits = Limits::default();
@@ -100,6 +103,13 @@ mod tests {
         assert_eq!(told.destination, Destination::queue("q"));
         assert_eq!(told.message.body, message(chord).body);
         assert_eq!(of(&told.message, "q", None), None, "it has none itself");
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_sent_is_told_of_it() {
+        let mut unlock = message("null");
+        unlock.headers = r#"{"task": "celery.chord_unlock", "id": "i"}"#.to_owned();
+        assert_eq!(of(&unlock, "q", None).expect("a message").message.body, unlock.body);
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub(crate) fn config() -> EngineConfig {
         shutdown_timeout: Duration::from_secs(25),
         result_expires: Some(Duration::from_secs(86_400)),
         max_message_bytes: 1 << 20,
+        own_queue_suffix: ".own".into(),
     }
 }
 

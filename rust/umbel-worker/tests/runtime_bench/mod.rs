@@ -120,6 +120,7 @@ pub fn options() -> WorkerOptions {
             shutdown_timeout: Duration::from_secs(20),
             result_expires: None,
             max_message_bytes: 1 << 20,
+            own_queue_suffix: String::new(),
         },
         queues: vec![QUEUE.into()],
         worker_id: format!("w{}", fresh_number()),
