@@ -114,9 +114,8 @@ def test_ends_that_only_umbel_can_tell_of(
     flow: SimpleNamespace, notes_path: Path, workers: dict[str, WorkerProcess]
 ) -> None:
     # A member that has expired: the main process of Umbel's worker, which reads no bodies, has another task tell of it.
-    chords = [flow.chord([flow.add(1, 1), flow.add(2, 2, expires=-5)], flow.sum()) for _ in range(8)]
-    for each in chords:
-        each.link_error(flow.app.tasks["compat.failed"].s(str(notes_path)).set(queue=flow.queue))
+    body = flow.sum(link_error=[flow.failed(str(notes_path))])
+    chords = [flow.chord([flow.add(1, 1), flow.add(2, 2, expires=-5)], body.clone()) for _ in range(8)]
     results = [each.apply_async() for each in chords]
     for result in results:
         with pytest.raises((celery.exceptions.ChordError, umbel.exceptions.ChordError), match="TaskRevokedError"):

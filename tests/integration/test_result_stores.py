@@ -294,8 +294,7 @@ def test_chords(url: str) -> None:
             assert chord([double.s(1)], total.s() | total.s()).apply_async().get(timeout=PATIENCE) == [2]
             # Results that nobody else wants are looked for; so are those of members that members added.
             found = chord([adds.s(2), double.s(5)], total.s()).apply_async().get(timeout=PATIENCE)
-            assert found[:2] == ["added 2", 10]
-            assert sorted(found[2:]) == ["added 0", "added 0", "added 1"]
+            assert sorted(map(str, found)) == ["10", "added 0", "added 0", "added 1", "added 2"]
             late = chord([adds.s(0).set(expires=-5), double.s(1)], total.s()).apply_async()
             with pytest.raises(ChordError, match="TaskRevokedError"):
                 late.get(timeout=PATIENCE)

@@ -448,7 +448,7 @@ class Task(Generic[P, R]):
     def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:
         """Adds a call to the header of the chord this task is a member of, and sends it, unless `lazy`.
 
-        Its result comes after those that were there. Raises ValueError where there is no chord.
+        Which place its result has among the others is up to the store. Raises ValueError where there is no chord.
         """
         request = self.request
         if not request.chord:

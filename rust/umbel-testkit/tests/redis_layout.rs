@@ -295,8 +295,7 @@ fn parts_of_chords_without_order_are_a_list() {
         };
         broker(&server, &[("result_chord_ordered", ordered)]).consumer(options).expect("a consumer")
     };
-    for (first, other, kind, members) in
-        [("false", "true", "list", ["b", "a"]), ("true", "false", "zset", ["a", "b"])]
+    for (first, other, kind, members) in [("false", "true", "list", ["b", "a"]), ("true", "false", "zset", ["a", "b"])]
     {
         store(&off).start_chord("g", 2, None).expect("start");
         worker(first).exchange(&[counting("b", 1), counting("b", 1)], 0).expect("a part");

@@ -209,8 +209,9 @@ impl World {
                     self.shut_down(worker, ShutdownKind::Warm);
                 }
             }
-        } else if left.is_empty() {
-            // The last one, on its way out, published a follow-up of a message it had acknowledged early.
+        } else if !left.iter().any(|&worker| self.workers[worker].wanted > 0) {
+            // The last one, on its way out, published a follow-up of a message it had acknowledged early; or those that
+            // are left were told to have no children.
             self.start_worker();
         }
         let patience = PATIENCE + self.furthest_ahead;

@@ -62,18 +62,18 @@ pub(super) struct Refusal {
     /// Task id, empty if unknown.
     pub(super) id: String,
     pub(super) reason: DeadReason,
-    /// Its task has failed, and those that wait for it are to be told. Else it may be what nobody waits for, or what can
-    /// be read once the settings are mended.
-    pub(super) has_failed: bool,
-    /// The failure to store, if results of the task are wanted.
+    /// The failure of its task, of which those that wait for it are told. `None`: it may be what nobody waits for, or what
+    /// can be read once the settings are mended.
     pub(super) record: Option<ResultWrite>,
+    /// Whether that is stored.
+    pub(super) is_stored: bool,
 }
 
 impl Refusal {
     /// A refusal of a message of which nothing is known.
     pub(super) fn new(kind: &str, detail: String) -> Self {
         let reason = DeadReason { kind: kind.into(), detail };
-        Self { task: String::new(), id: String::new(), reason, has_failed: false, record: None }
+        Self { task: String::new(), id: String::new(), reason, record: None, is_stored: false }
     }
 
     /// A refusal of a message whose task is known by name and id.
@@ -135,9 +135,9 @@ impl<'a> Intake<'a> {
              and 'include'), or look for a typo in the name",
             headers.task
         );
-        let stores = headers.ignore_result != Some(true);
-        let record = stores.then(|| records::not_registered(headers, self.config.result_expires, now)).flatten();
-        Box::new(Refusal { has_failed: true, record, ..*Refusal::of(headers, "unknown-task", detail) })
+        let is_stored = headers.ignore_result != Some(true);
+        let record = records::not_registered(headers, self.config.result_expires, now);
+        Box::new(Refusal { record, is_stored, ..*Refusal::of(headers, "unknown-task", detail) })
     }
 
     fn accepts(&self, message: &Message) -> bool {
@@ -162,7 +162,8 @@ impl<'a> Intake<'a> {
         );
         let last = LastTry { message, worker: &self.config.hostname, began: None };
         let record = records::worker_lost(&facts, &last, &detail, self.config.result_expires, now);
-        Err(Box::new(Refusal { has_failed: true, record, ..*Refusal::of(&facts.headers, "max-deliveries", detail) }))
+        let is_stored = facts.stores_failures();
+        Err(Box::new(Refusal { record, is_stored, ..*Refusal::of(&facts.headers, "max-deliveries", detail) }))
     }
 }
 

@@ -15,6 +15,7 @@ use super::input::ChildId;
 use super::intake::Facts;
 use super::job::JobId;
 use super::limits::Deadlines;
+#[cfg(feature = "sabotage")]
 use super::obituary;
 use super::output::Output;
 use super::steady::Micros;
@@ -114,12 +115,6 @@ impl Yield {
     /// A record and nothing else.
     pub(super) fn record(result: Option<ResultWrite>) -> Self {
         Self { publish: Vec::new(), results: result.into_iter().collect() }
-    }
-
-    /// The failure of a task that no child speaks for: its record, and word of it to those that wait for it.
-    pub(super) fn failure(message: &Message, queue: &str, result: Option<ResultWrite>) -> Self {
-        let publish = obituary::of(message, queue, result.as_ref()).into_iter().collect();
-        Self { publish, ..Self::record(result) }
     }
 }
 

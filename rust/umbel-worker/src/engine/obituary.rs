@@ -6,6 +6,9 @@ use umbel_broker::Outgoing;
 use umbel_protocol::json::{self, Value};
 use umbel_protocol::{Destination, Limits, Message, ResultWrite};
 
+use super::Engine;
+use super::ledger::{Held, Yield};
+
 /// Name of the task that fails in the place of another.
 const TASK: &str = "umbel.fail_dependents";
 
@@ -23,6 +26,15 @@ const NAMED: [&[u8]; 8] = [
     b"\"chain\":[{",
     b"\"chord\":{",
 ];
+
+impl Engine {
+    /// The failure of a job that no child speaks for: its record, if its results are wanted, and word to those that wait.
+    pub(super) fn last_words(&self, held: &Held, record: Option<ResultWrite>) -> Yield {
+        let told = of(&held.message, &self.config.own_queue(&held.queue), record.as_ref());
+        let stored = record.filter(|_| held.facts.stores_failures());
+        Yield { publish: told.into_iter().collect(), ..Yield::record(stored) }
+    }
+}
 
 /// The message, for a queue whose consumers all know that task. `None` if nobody waits, or that cannot be told.
 pub(super) fn of(message: &Message, queue: &str, record: Option<&ResultWrite>) -> Option<Outgoing> {
