@@ -142,9 +142,10 @@ impl World {
                 return Ok(());
             }
         }
-        if self.workers[worker].told_revoked.contains_key(&plan.id) {
+        if let Some(signal) = self.workers[worker].told_revoked.get(&plan.id) {
             let started = self.runs_of(tag).any(|run| run.start_heard);
-            let ended = handling.is_some_and(|handling| handling.terminated && handling.deaths > 0);
+            // It may have been about to be killed for another reason when it was to be terminated.
+            let ended = handling.is_some_and(|handling| signal.is_some() && handling.deaths > 0);
             if !started || ended {
                 return expects("REVOKED");
             }
