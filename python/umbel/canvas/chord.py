@@ -164,8 +164,7 @@ class chord(Signature):
             if counted:
                 app.results.start_chord(header_id, sum(size_of(task) for task, _ in members))
             shared = {name: value for name, value in options.items() if name not in _OF_BODY}
-            # Of a large header the first members run while the last ones are made; what is to look for them is sent with
-            # them.
+            # Of a large header the first members run while the last ones are made; what looks for them goes with them.
             sink = None if in_batches and counted else outbox
             results_sent = self.header_group().send(members, sink, args, kwargs, shared)
             header_result = GroupResult(header_id, list(results_sent))
