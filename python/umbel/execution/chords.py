@@ -86,7 +86,8 @@ class ChordParts:
             options: dict[str, Any] = {"headers": {_COUNTED: True}, "root_id": root_id, "ignore_result": True}
             unlocking = self._app.tasks["celery.chord_unlock"]
             arguments = (group, _packed(chord, self._app.conf.task_serializer))
-            waiting = self._app.sender.prepare(unlocking.name, arguments, {"result": _MEMBERS}, options, unlocking)
+            prepare: Any = self._app.sender.prepare
+            waiting = prepare(unlocking.name, arguments, {"result": _MEMBERS}, options, unlocking)
             if request.job is not None:
                 # Beside the member's own queue: Celery's worker would look for results that perhaps nobody stored.
                 place = {"exchange": "", "routing_key": own_queue(request.job.queue, self._app.conf.broker_read_url)}
@@ -247,7 +248,7 @@ def fail_in_place(app: Any, request: Context, args: Any) -> None:
     if request.chord and not app.results.counts_chords and app.results.read(request.id) is None:
         # Those that look for results must find one, also of a task that ignores its own.
         _store_failure(app, request, request.id, error, None)
-    if request.headers["umbel_failure"]["task"] == "celery.chord_unlock":  # type: ignore[index]
+    if request.headers["umbel_failure"]["task"] == "celery.chord_unlock":
         from umbel.canvas import maybe_signature
 
         body = maybe_signature(_unpacked(app, args[1]), app=app)
