@@ -11,7 +11,11 @@ from benches.library import BULK, PATIENCE
 from benches.workflows import WORKFLOWS, Words
 from umbel import AsyncResult, Umbel, chain, chord, group
 
-app = Umbel("bench", broker=os.environ.get("BENCH_BROKER"), backend=os.environ.get("BENCH_BROKER"))
+app = Umbel(
+    "bench",
+    broker=os.environ.get("BENCH_BROKER"),
+    backend=os.environ.get("BENCH_BACKEND", os.environ.get("BENCH_BROKER")),
+)
 tasks = {function.__name__: app.task(function) for function in (work.noop, work.echo, work.now, work.stamp)}
 tasks |= {function.__name__: app.task(function) for function in (work.burn, work.wait, work.step, work.total)}
 tasks["count"] = app.task(ignore_result=True)(work.count)

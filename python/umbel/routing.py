@@ -26,6 +26,7 @@ __all__ = [
     "own_queue_suffix",
     "queues_from_conf",
     "with_own_queues",
+    "worker_direct",
 ]
 
 #: Follows the name of a queue in that of the one beside it.
@@ -94,6 +95,17 @@ class Queue:
     def exchange_type(self) -> str:
         """`direct`, `topic` or `fanout`."""
         return self.exchange.type if isinstance(self.exchange, Exchange) else "direct"
+
+
+def worker_direct(hostname: str | Queue) -> Queue:
+    """The queue of one worker alone, which it consumes if `worker_direct` is set; for `apply_async(queue=...)`.
+
+    Args:
+        hostname: The worker's node name, such as `w1@host`; a queue comes back as it is.
+    """
+    if isinstance(hostname, Queue):
+        return hostname
+    return Queue(f"{hostname}.dq2", Exchange("C.dq2"), hostname)
 
 
 class Queues(dict[str, Queue]):
