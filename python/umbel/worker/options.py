@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from umbel.app.concurrency import queue_limits
 from umbel.backends.opening import store_opener
 from umbel.exceptions import ImproperlyConfigured
 from umbel.pools.cpu_count import usable_cpus
 from umbel.pools.description import LoadRequest
+from umbel.routing import own_queue_suffix, with_own_queues
 from umbel.worker.paths import expand_path, node_name
 
 
@@ -88,7 +90,8 @@ def engine_options(
     exchange = f"{settings['control_exchange']}.pidbox" if settings["worker_enable_remote_control"] else None
     found = {
         "hostname": options.node,
-        "queues": list(queues),
+        "queues": with_own_queues(queues, settings["broker_read_url"]),
+        "own_queue_suffix": own_queue_suffix(settings["broker_read_url"]),
         "timezone": settings["timezone"],
         "accept_content": list(accept),
         "prefetch_multiplier": _prefetch_multiplier(options, settings),
@@ -97,6 +100,7 @@ def engine_options(
         "result_expires": settings["result_expires"],
         "result_serializer": settings["result_serializer"],
         "result_compression": settings["result_compression"],
+        "queue_limits": queue_limits(settings["task_queue_concurrency_limits"] or {}),
         "max_message_bytes": settings["worker_max_message_bytes"],
         "lease": settings["worker_lease"],
         "control_exchange": exchange,

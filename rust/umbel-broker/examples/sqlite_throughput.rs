@@ -143,10 +143,8 @@ fn done(delivery: umbel_broker::Delivery, with_result: bool) -> Settlement {
         expires: Some(Duration::from_secs(86_400)),
     };
     Settlement {
-        tag: Some(delivery.tag),
-        disposition: Disposition::Ack,
-        publish: vec![],
         results: if with_result { vec![result] } else { vec![] },
+        ..Settlement::of(Some(delivery.tag), Disposition::Ack)
     }
 }
 

@@ -71,7 +71,7 @@ fn drain(broker: &RedisBroker, want: usize, results: bool) -> (usize, Duration) 
                     expires: Some(Duration::from_secs(86400)),
                 };
                 let results = if results { vec![result] } else { Vec::new() };
-                Settlement { tag: Some(delivery.tag), disposition: Disposition::Ack, publish: Vec::new(), results }
+                Settlement { results, ..Settlement::of(Some(delivery.tag), Disposition::Ack) }
             })
             .collect();
     }

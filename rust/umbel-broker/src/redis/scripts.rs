@@ -12,21 +12,26 @@ macro_rules! script {
 }
 
 script!(FETCH, "fetch");
-script!(SETTLE, "settle", after "final", "chords");
+script!(SETTLE, "settle", after "final", "chords", "slots");
 script!(GIVE_BACK, "give_back");
-script!(HEARTBEAT, "heartbeat");
+script!(HEARTBEAT, "heartbeat", after "slots");
 script!(TAKE_OVER, "take_over");
-script!(LEAVE, "leave");
+script!(LEAVE, "leave", after "slots");
 script!(RELEASE, "release");
 script!(REPLAY, "replay");
 script!(ONCE, "once");
 script!(TURN, "turn");
-script!(RELEASE_LOCKS, "release_locks");
 
 /// Writes result records; for result stores.
 pub static STORE: Script = Script {
     name: "store",
     source: concat!(include_str!("scripts/final.lua"), "\n", include_str!("scripts/store.lua")),
+};
+
+/// Reads the parts of a chord; for result stores.
+pub static PARTS: Script = Script {
+    name: "parts",
+    source: concat!(include_str!("scripts/chords.lua"), "\n", include_str!("scripts/parts.lua")),
 };
 
 /// Counts a part of a chord; for result stores.

@@ -5,12 +5,13 @@ use umbel_protocol::Timestamp;
 
 use super::Engine;
 use super::acks::RETURNED;
-use super::intake::{Intake, Refusal};
+use super::intake::{Facts, Intake, Refusal};
 use super::job::JobId;
 use super::ledger::{Held, Place, Taken, Yield};
 use super::obituary;
 use super::output::{Notice, Output};
 use super::records;
+use super::slots::Pass;
 use super::steady::Now;
 
 impl Engine {
@@ -47,9 +48,9 @@ impl Engine {
         match Intake::new(&self.config, &self.tasks).read(&message, now.wall) {
             Err(refusal) => {
                 let tells = self.tasks.get(&refusal.task).is_some_and(|task| task.options.tells_failures);
-                let record = refusal.record.as_ref();
-                let publish = record.and_then(|record| obituary::of(&message, &queue, Some(record), tells));
-                self.refuse(tag, *refusal, publish.into_iter().collect(), out);
+                let (queue, record) = (self.config.own_queue(&queue), refusal.record.as_ref());
+                let told = record.and_then(|record| obituary::of(&message, &queue, Some(record), tells));
+                self.refuse(tag, *refusal, told.into_iter().collect(), out);
             }
             Ok(facts) => {
                 let taken = Taken { tag, queue, message: message.into() };
@@ -60,18 +61,22 @@ impl Engine {
 
     fn refuse(&mut self, tag: Tag, refusal: Refusal, publish: Vec<Outgoing>, out: &mut Vec<Output>) {
         self.totals.dead += 1;
-        let Refusal { task, id, reason, record } = refusal;
+        let Refusal { task, id, reason, record, is_stored } = refusal;
         out.push(Output::Notice(Notice::Dead { task, id, reason: reason.clone() }));
-        self.ledger.owe(tag, Disposition::Dead(reason), Yield { publish, ..Yield::record(record) });
+        self.ledger.owe(
+            tag,
+            Disposition::Dead(reason),
+            Yield { publish, ..Yield::record(record.filter(|_| is_stored)) },
+        );
     }
 
-    fn accept(&mut self, taken: Taken, facts: super::intake::Facts, now: Now, out: &mut Vec<Output>) {
+    fn accept(&mut self, taken: Taken, facts: Facts, now: Now, out: &mut Vec<Output>) {
         if facts.is_expired(now.wall) {
-            let job = self.ledger.admit(Held::new(taken, facts, Place::Waiting));
+            let job = self.admit(taken, facts, Place::Waiting);
             return self.expire(job, now, out);
         }
         if self.revocations.covers(facts.id(), &taken.message, now.wall) {
-            let job = self.ledger.admit(Held::new(taken, facts, Place::Waiting));
+            let job = self.admit(taken, facts, Place::Waiting);
             return self.discard_revoked(job, now, out);
         }
         let eta = facts.eta().filter(|&eta| eta > now.wall);
@@ -85,21 +90,26 @@ impl Engine {
         out.push(Output::Notice(Notice::Received(facts.headers.clone())));
         match eta {
             Some(eta) => {
-                let job = self.ledger.admit(Held::new(taken, facts, Place::Timed));
+                let job = self.admit(taken, facts, Place::Timed);
                 self.timer.insert(eta, job);
             }
             None => {
-                let job = self.ledger.admit(Held::new(taken, facts, Place::Waiting));
+                let job = self.admit(taken, facts, Place::Waiting);
                 self.waiting.push_back(job);
             }
         }
+    }
+
+    fn admit(&mut self, taken: Taken, facts: Facts, place: Place) -> JobId {
+        let pass = Pass::of(&taken, &facts, &self.config.queue_limits);
+        self.ledger.admit(Held::new(taken, facts, place, pass))
     }
 
     /// A job's time is over before it began.
     pub(super) fn expire(&mut self, job: JobId, now: Now, out: &mut Vec<Output>) {
         let Some(held) = self.ledger.get(job) else { return };
         let record = records::expired(&held.facts, &self.last_try(held, None), self.config.result_expires, now.wall);
-        let last_words = Yield::last_words(held, record);
+        let last_words = self.last_words(held, record);
         self.totals.expired += 1;
         out.push(Output::Notice(Notice::Discarded {
             task: held.facts.name().to_owned(),
@@ -124,10 +134,14 @@ impl Engine {
     }
 
     /// Settlements were confirmed.
-    pub(super) fn settled(&mut self, count: usize, lost: &[Tag]) {
+    pub(super) fn settled(&mut self, count: usize, lost: &[Tag], entered: &[Tag]) {
         self.totals.lost += lost.len() as u64;
-        if self.ledger.confirm(count, lost) {
+        let confirmed = self.ledger.confirm(count, lost, entered);
+        if confirmed.brings_more {
             self.fetcher.more();
+        }
+        if !confirmed.asked.is_empty() {
+            self.answered(confirmed.asked);
         }
     }
 
