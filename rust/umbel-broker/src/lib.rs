@@ -1,5 +1,6 @@
 //! Brokers: the contract in [`broker`], one engine a folder.
 
+pub mod amqp;
 pub mod broker;
 pub mod clock;
 pub mod control;
@@ -8,12 +9,14 @@ pub mod lane;
 pub mod memory;
 pub mod once;
 pub mod open;
+mod option_reader;
 pub mod queue;
 pub mod redis;
 pub mod sqlite;
 pub mod sync;
 pub mod url;
 
+pub use amqp::{AmqpBroker, AmqpOptions};
 pub use broker::{
     Admin, Broker, Consumer, ConsumerOptions, DeadLetter, DeadReason, Delivery, Disposition, Doorbell, ExchangeKind,
     Exchanged, Outgoing, Payload, Publisher, Settlement, Tag, Waiting,

@@ -1,4 +1,4 @@
-//! The socket under a connection, buffered for reading, and waiting on it together with a waker.
+//! A connected socket, and waiting for it together with a waker.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -12,13 +12,11 @@ use rustix::net::sockopt::set_socket_keepalive;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::buffered::Buffered;
-use super::reply::Value;
-use crate::redis::options::Endpoint;
+use crate::endpoint::Endpoint;
 
 /// What ended a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ready {
+pub enum Ready {
     /// The server sent something (or closed).
     Data,
     /// The waker's descriptor is readable.
@@ -27,49 +25,50 @@ pub(super) enum Ready {
     Timeout,
 }
 
-enum Socket {
+/// A connected socket.
+pub struct Socket(Kind);
+
+enum Kind {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
+/// How a socket is opened.
+pub struct SocketSettings<'a> {
+    /// `None` for plain text.
+    pub tls: Option<&'a Arc<ClientConfig>>,
+    /// For each address of the host.
+    pub connect_timeout: Duration,
+    /// For each read and write.
+    pub timeout: Duration,
+    /// Whether the kernel probes an idle peer.
+    pub keepalive: bool,
+}
+
 impl Read for Socket {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => socket.read(into),
-            Self::Unix(socket) => socket.read(into),
-            Self::Tls(socket) => socket.read(into),
+        match &mut self.0 {
+            Kind::Tcp(socket) => socket.read(into),
+            Kind::Unix(socket) => socket.read(into),
+            Kind::Tls(socket) => socket.read(into),
         }
     }
 }
 
-/// A connected socket with its read buffer.
-pub(super) struct Stream {
-    input: Buffered<Socket>,
-}
-
-/// How a socket is opened.
-pub(super) struct StreamSettings<'a> {
-    /// `None` for plain text.
-    pub(super) tls: Option<&'a Arc<ClientConfig>>,
-    /// For each address of the host.
-    pub(super) connect_timeout: Duration,
-    /// For each read and write.
-    pub(super) timeout: Duration,
-    /// Whether the kernel probes an idle peer.
-    pub(super) keepalive: bool,
-}
-
-impl Stream {
+impl Socket {
     /// Connects to `endpoint`; with TLS the handshake happens at the first write.
-    pub(super) fn connect(endpoint: &Endpoint, settings: &StreamSettings<'_>) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// Those of the network; of a name that is none for TLS.
+    pub fn connect(endpoint: &Endpoint, settings: &SocketSettings<'_>) -> io::Result<Self> {
         let timeout = Some(settings.timeout);
         let socket = match endpoint {
             Endpoint::Unix(path) => {
                 let socket = UnixStream::connect(path)?;
                 socket.set_read_timeout(timeout)?;
                 socket.set_write_timeout(timeout)?;
-                Socket::Unix(socket)
+                Kind::Unix(socket)
             }
             Endpoint::Tcp { host, port } => {
                 let socket = connect_tcp(host, *port, settings.connect_timeout)?;
@@ -78,39 +77,41 @@ impl Stream {
                 socket.set_write_timeout(timeout)?;
                 set_socket_keepalive(&socket, settings.keepalive)?;
                 match settings.tls {
-                    None => Socket::Tcp(socket),
-                    Some(config) => Socket::Tls(Box::new(start_tls(host, socket, config)?)),
+                    None => Kind::Tcp(socket),
+                    Some(config) => Kind::Tls(Box::new(start_tls(host, socket, config)?)),
                 }
             }
         };
-        Ok(Self { input: Buffered::new(socket) })
+        Ok(Self(socket))
     }
 
-    /// Reads one frame, a reply or a push.
-    pub(super) fn value(&mut self) -> io::Result<Value> {
-        self.input.value()
-    }
-
-    pub(super) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.input.reader {
-            Socket::Tcp(socket) => socket.write_all(bytes),
-            Socket::Unix(socket) => socket.write_all(bytes),
-            Socket::Tls(socket) => socket.write_all(bytes).and_then(|()| socket.flush()),
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// Those of the socket; with TLS also of the handshake.
+    pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.0 {
+            Kind::Tcp(socket) => socket.write_all(bytes),
+            Kind::Unix(socket) => socket.write_all(bytes),
+            Kind::Tls(socket) => socket.write_all(bytes).and_then(|()| socket.flush()),
         }
     }
 
     /// Waits until there is something to read, `waker` is readable or `timeout` has passed.
-    pub(super) fn wait(&mut self, timeout: Duration, waker: Option<BorrowedFd<'_>>) -> io::Result<Ready> {
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn wait(&mut self, timeout: Duration, waker: Option<BorrowedFd<'_>>) -> io::Result<Ready> {
         let deadline = Instant::now() + timeout;
         loop {
-            if self.input.has_bytes() || self.has_plaintext()? {
+            if self.has_plaintext()? {
                 return Ok(Ready::Data);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             match poll_both(self.descriptor(), waker, left)? {
                 // Readable may mean a TLS record that holds no data of ours: take it in and look again.
-                Some(Ready::Data) => match &mut self.input.reader {
-                    Socket::Tls(tls) => {
+                Some(Ready::Data) => match &mut self.0 {
+                    Kind::Tls(tls) => {
                         if tls.conn.read_tls(&mut tls.sock)? == 0 {
                             return Ok(Ready::Data);
                         }
@@ -124,21 +125,24 @@ impl Stream {
     }
 
     /// Whether there is something to read; of TLS, perhaps no more than a part of a record.
-    pub(super) fn is_readable(&self) -> io::Result<bool> {
-        Ok(self.input.has_bytes() || poll_both(self.descriptor(), None, Duration::ZERO)? == Some(Ready::Data))
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn is_readable(&self) -> io::Result<bool> {
+        Ok(poll_both(self.descriptor(), None, Duration::ZERO)? == Some(Ready::Data))
     }
 
     fn has_plaintext(&mut self) -> io::Result<bool> {
-        let Socket::Tls(tls) = &mut self.input.reader else { return Ok(false) };
+        let Kind::Tls(tls) = &mut self.0 else { return Ok(false) };
         let state = tls.conn.process_new_packets().map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
         Ok(state.plaintext_bytes_to_read() > 0 || state.peer_has_closed())
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
-        match &self.input.reader {
-            Socket::Tcp(socket) => socket.as_fd(),
-            Socket::Unix(socket) => socket.as_fd(),
-            Socket::Tls(socket) => socket.sock.as_fd(),
+        match &self.0 {
+            Kind::Tcp(socket) => socket.as_fd(),
+            Kind::Unix(socket) => socket.as_fd(),
+            Kind::Tls(socket) => socket.sock.as_fd(),
         }
     }
 }

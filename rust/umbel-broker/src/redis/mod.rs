@@ -25,7 +25,6 @@ mod doorbell;
 mod keys;
 mod known;
 mod link;
-mod option_reader;
 mod options;
 mod publisher;
 mod record;
@@ -51,8 +50,9 @@ use crate::url::TransportOptions;
 pub use consumer::SettlementWriter;
 pub use known::{chord_key, is_success, judgement, milliseconds, result_key};
 pub use link::Link;
-pub use options::{Credentials, Endpoint, RedisOptions, ResultLayout, Sentinels, Server, result_prefix};
+pub use options::{Credentials, RedisOptions, ResultLayout, Sentinels, Server, result_prefix};
 pub use scripts::{COUNT, STORE};
+pub use umbel_net::Endpoint;
 
 /// A Redis server as broker.
 pub struct RedisBroker {

@@ -1,0 +1,88 @@
+//! The conformance suite, on classic and on quorum queues.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use umbel_amqp::{Address, Link, Login, Method, Settings};
+use umbel_broker::Broker;
+use umbel_net::Endpoint;
+use umbel_testkit::conformance::BrokerFixture;
+
+use crate::surroundings::VirtualHost;
+
+struct Rabbit {
+    vhost: VirtualHost,
+    queue_type: &'static str,
+}
+
+impl Rabbit {
+    fn start(queue_type: &'static str) -> Option<Self> {
+        Some(Self { vhost: VirtualHost::start()?, queue_type })
+    }
+
+    fn classic() -> Option<Self> {
+        Self::start("classic")
+    }
+
+    fn quorum() -> Option<Self> {
+        Self::start("quorum")
+    }
+}
+
+impl BrokerFixture for Rabbit {
+    fn broker(&self) -> Arc<dyn Broker> {
+        self.vhost.broker_with(&[("queue_type", self.queue_type)])
+    }
+
+    fn advance(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+
+    /// A body under properties that cannot be read.
+    fn inject_malformed(&self, queue: &str, raw: &[u8]) {
+        drop(self.broker().consumer(umbel_broker::ConsumerOptions {
+            worker_id: "declares".to_owned(),
+            queues: vec![queue.to_owned()],
+            lease: Duration::from_secs(8),
+            stores_results: false,
+        }));
+        let mut link = plain_link(&self.vhost);
+        link.call(1, &Method::channel_open()).expect("a channel");
+        link.call(1, &Method::ConfirmSelect { no_wait: false }).expect("confirms");
+        let headers_of_an_unknown_type = [0x20, 0, 0, 0, 0, 4, 1, b'a', b'?', 0];
+        link.publish(1, &Method::publish("", queue, true), &headers_of_an_unknown_type, raw).expect("sent");
+        link.confirm().expect("confirmed");
+    }
+
+    fn lease(&self) -> Duration {
+        Duration::from_millis(200)
+    }
+
+    /// Whole seconds wait on the server.
+    fn delay(&self) -> Duration {
+        Duration::from_millis(1100)
+    }
+}
+
+/// A connection that knows nothing of tasks.
+pub(crate) fn plain_link(vhost: &VirtualHost) -> Link {
+    let second = Duration::from_secs(10);
+    let endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: vhost.server.port };
+    let address = Address { endpoint, tls: None, connect_timeout: second, timeout: second, keepalive: false };
+    let settings = Settings {
+        login: Login::Plain { user: "guest".to_owned(), password: "guest".to_owned() },
+        virtual_host: vhost.name.clone(),
+        name: "test".to_owned(),
+        heartbeat: Duration::ZERO,
+        frame_max: 131_072,
+    };
+    Link::open(&address, settings).expect("a connection")
+}
+
+mod classic {
+    umbel_testkit::broker_conformance!(optional super::Rabbit::classic);
+}
+
+mod quorum {
+    umbel_testkit::broker_conformance!(optional super::Rabbit::quorum);
+}
