@@ -40,6 +40,7 @@ CRATES = [
     "umbel-amqp",
     "umbel-broker",
     "umbel-backend",
+    "umbel-conformance",
     "umbel-client",
     "umbel-worker",
     "umbel-python",

@@ -1,6 +1,7 @@
 //! Brokers: the contract in [`broker`], one engine a folder.
 
 pub mod broker;
+pub mod capability;
 pub mod clock;
 pub mod control;
 pub mod error;
@@ -18,6 +19,7 @@ pub use broker::{
     Admin, Broker, Consumer, ConsumerOptions, DeadLetter, DeadReason, Delivery, Disposition, Doorbell, ExchangeKind,
     Exchanged, Outgoing, Payload, Publisher, Settlement, Tag, Waiting,
 };
+pub use capability::{Capabilities, Capability};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use control::{Control, Listener, Revocation, Revoked};
 pub use error::{BrokerError, NextStep, Result};
