@@ -41,6 +41,7 @@ CRATES = [
     "umbel-amqp",
     "umbel-broker",
     "umbel-backend",
+    "umbel-conformance",
     "umbel-client",
     "umbel-worker",
     "umbel-python",

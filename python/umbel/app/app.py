@@ -27,6 +27,7 @@ from umbel.exceptions import AlwaysEagerIgnored, ImproperlyConfigured, from_nati
 from umbel.execution.eager import run_eagerly
 from umbel.result import AsyncResult, GroupResult, ResultSet
 from umbel.result.store import ResultStore
+from umbel.routing import queues_from_conf
 from umbel.signals import Signal, import_modules
 from umbel.task import Context, Task
 
@@ -292,6 +293,8 @@ class Umbel:
         return cast(_native.Client, self._client)
 
     def _connect(self) -> None:
+        from umbel.brokers.opening import broker_opener, broker_settings
+
         with self._lock:
             self._conf.load()
             version = self._conf.version
@@ -305,7 +308,9 @@ class Umbel:
                 "result_backend_transport_options": dict(conf.result_backend_transport_options or {}),
             }
             settings = {} if is_native(backend) else store_settings(conf)
-            key = (broker, backend, repr(options), repr(settings))
+            open_broker = broker_opener(broker, lambda: broker_settings(conf, queues_from_conf(conf)))
+            key = (broker, backend, repr(options), repr(settings), repr(open_broker))
+            options["open_broker"] = open_broker
             if settings:
                 options["open_results"] = store_opener(backend, settings)
             if self._client is None or key != self._client_key:

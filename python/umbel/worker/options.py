@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from umbel.backends.opening import store_opener
+from umbel.brokers.opening import broker_opener
 from umbel.exceptions import ImproperlyConfigured
 from umbel.pools.cpu_count import usable_cpus
 from umbel.pools.description import LoadRequest
@@ -95,6 +96,7 @@ def engine_options(
         "control_exchange": exchange,
         "broker_transport_options": settings["broker_transport_options"],
         "result_backend_transport_options": settings["result_backend_transport_options"],
+        "open_broker": broker_opener(settings["broker_read_url"], lambda: settings),
         # For what the engine itself has to say of a task: that it expired, or its process died.
         "open_results": store_opener(settings["result_backend"], settings),
     }

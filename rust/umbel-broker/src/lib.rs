@@ -2,6 +2,7 @@
 
 pub mod amqp;
 pub mod broker;
+pub mod capability;
 pub mod clock;
 pub mod control;
 pub mod error;
@@ -21,6 +22,7 @@ pub use broker::{
     Admin, Broker, Consumer, ConsumerOptions, DeadLetter, DeadReason, Delivery, Disposition, Doorbell, ExchangeKind,
     Exchanged, Outgoing, Payload, Publisher, Settlement, Tag, Waiting,
 };
+pub use capability::{Capabilities, Capability};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use control::{Control, Listener, Revocation, Revoked};
 pub use error::{BrokerError, NextStep, Result};

@@ -53,6 +53,11 @@ impl Engine {
     }
 }
 
+/// The schemes there are.
+pub fn schemes() -> impl Iterator<Item = &'static str> {
+    SCHEMES.iter().map(|(scheme, _)| *scheme)
+}
+
 /// Name of the in-process store a `memory://` URL means.
 pub fn memory_name(url: &str) -> &str {
     let rest = url.split_once(':').map_or("", |(_, rest)| rest);

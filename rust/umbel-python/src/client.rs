@@ -61,6 +61,7 @@ impl Client {
         let stores = Stores {
             broker_url,
             broker_options: options.transport("broker_transport_options")?,
+            open_broker: options.get("open_broker")?,
             result_url,
             result_options: options.transport("result_backend_transport_options")?,
             open_results: options.get::<Py<PyAny>>("open_results")?.map(Arc::new),

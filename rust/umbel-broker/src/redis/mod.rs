@@ -41,6 +41,7 @@ use self::control::{RedisControl, RedisListener};
 use self::doorbell::RedisDoorbell;
 use self::keys::Keys;
 use self::publisher::RedisPublisher;
+use crate::capability::{Capabilities, Capability};
 use crate::broker::{Admin, Broker, Consumer, ConsumerOptions, Doorbell, Publisher};
 use crate::control::{Control, Listener};
 use crate::error::Result;
@@ -103,6 +104,10 @@ impl Broker for RedisBroker {
 
     fn identity(&self) -> String {
         self.options.results_identity(&self.options.results)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::ALL.without(Capability::PublishedDelays)
     }
 
     fn publisher(&self) -> Result<Box<dyn Publisher>> {

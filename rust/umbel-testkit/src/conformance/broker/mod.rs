@@ -22,6 +22,91 @@ pub use locks::*;
 pub use publishing::*;
 pub use settling::*;
 
+use umbel_broker::Capability::{
+    self, Atomic, Control, Delays, Exchanges, Fairness, Fanout, Leases, Locks, Malformed, Peeking, Priorities, Revocations,
+    Turns, Verbatim,
+};
+
+use super::BrokerFixture;
+
+/// One case.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// Its name.
+    pub name: &'static str,
+    /// Panics if the broker does not do what it must.
+    pub run: fn(&dyn BrokerFixture),
+}
+
+impl Case {
+    /// All cases, in the order of their themes.
+    pub fn all() -> Vec<Self> {
+        crate::broker_conformance!(@list).to_vec()
+    }
+
+    /// What it takes.
+    pub fn needs(&self) -> &'static [Capability] {
+        needs(self.name)
+    }
+}
+
+/// Cases about what not every broker can do.
+const NEEDS: &[(&str, &[Capability])] = &[
+    ("direct_compares_keys", &[Exchanges]),
+    ("destination_is_kept", &[Exchanges]),
+    ("topic_compares_words", &[Exchanges]),
+    ("fanout_reaches_every_queue", &[Fanout]),
+    ("binding_twice_is_harmless", &[Exchanges]),
+    ("others_see_a_direct_binding", &[Exchanges]),
+    ("turns_are_shared_and_apart", &[Turns]),
+    ("far_turns_are_not_kept", &[Turns]),
+    ("another_pause_begins_anew", &[Turns]),
+    ("revocations_are_kept_until_their_end", &[Revocations]),
+    ("the_later_end_of_a_revocation_counts", &[Revocations]),
+    ("every_listener_hears_what_is_said", &[Control]),
+    ("a_listener_hears_its_exchange_from_its_opening_on", &[Control]),
+    ("answers_wait_in_an_open_box", &[Control]),
+    ("an_answer_is_waited_for", &[Control]),
+    ("answers_without_a_box_are_dropped", &[Control]),
+    ("a_crowd_returns_messages_once", &[Leases]),
+    ("malformed_bytes_make_the_round_trip", &[Malformed]),
+    ("malformed_bytes_can_be_requeued", &[Malformed]),
+    ("a_delayed_message_is_not_held", &[Delays]),
+    ("heartbeats_move_due_messages", &[Delays]),
+    ("peeking_shows_what_waits_and_takes_nothing", &[Peeking, Delays, Priorities]),
+    ("a_silent_workers_messages_return", &[Leases]),
+    ("a_late_settlement_is_lost", &[Leases, Atomic]),
+    ("a_worker_thought_dead_goes_on", &[Leases]),
+    ("close_gives_everything_back", &[Leases]),
+    ("a_dropped_consumer_is_silent", &[Leases]),
+    ("recover_returns_what_is_unknown", &[Leases]),
+    ("recover_reports_lost_tags", &[Leases]),
+    ("a_new_handle_recovers_the_old_ones_messages", &[Leases]),
+    ("one_of_many_that_are_the_same_is_published", &[Locks]),
+    ("a_released_lock_can_be_taken_again", &[Locks]),
+    ("a_lock_runs_out", &[Locks]),
+    ("a_lock_may_change_hands", &[Locks]),
+    ("a_publish_that_is_repeated_happens_once", &[Locks]),
+    ("an_unroutable_message_takes_no_lock", &[Locks]),
+    ("every_field_survives", &[Verbatim]),
+    ("priorities_are_served_from_zero", &[Priorities, Verbatim]),
+    ("priority_comes_before_fairness", &[Priorities]),
+    ("requeue_keeps_the_priority", &[Priorities]),
+    ("queues_are_served_alike", &[Fairness]),
+    ("unroutable_sends_nothing", &[Exchanges, Atomic]),
+    ("an_unroutable_follow_up_settles_nothing", &[Exchanges, Atomic]),
+];
+
+fn needs(case: &str) -> &'static [Capability] {
+    NEEDS.iter().find(|(name, _)| *name == case).map_or(&[], |(_, needs)| needs)
+}
+
+/// Whether a case is about what this broker says it can do.
+#[doc(hidden)]
+pub fn applies(case: &str, fixture: &dyn BrokerFixture) -> bool {
+    needs(case).iter().all(|capability| fixture.can(*capability))
+}
+
 /// One `#[test]` per case of the broker contract. The argument is a function that makes a
 /// [`BrokerFixture`](crate::conformance::BrokerFixture).
 #[macro_export]
@@ -80,6 +165,7 @@ macro_rules! broker_conformance {
                 heartbeats_keep_messages,
                 a_lapse_nobody_saw_costs_nothing,
                 close_gives_everything_back,
+                closing_keeps_nothing_back,
                 closing_twice_is_fine,
                 a_dropped_consumer_is_silent,
                 recover_returns_what_is_unknown,
@@ -94,6 +180,7 @@ macro_rules! broker_conformance {
                 a_publish_that_is_repeated_happens_once,
                 an_unroutable_message_takes_no_lock,
                 every_field_survives,
+                a_task_message_survives,
                 a_bare_message_survives,
                 binary_bodies_survive,
                 big_bodies_survive,
@@ -133,6 +220,14 @@ macro_rules! broker_conformance {
 #[cfg(test)]
 mod tests {
     use crate::conformance::{listed_cases, public_functions};
+
+    #[test]
+    fn what_cases_need_is_said_of_cases_there_are() {
+        let cases: Vec<&str> = super::Case::all().iter().map(|case| case.name).collect();
+        for (name, needs) in super::NEEDS {
+            assert!(cases.contains(name) && !needs.is_empty(), "{name}");
+        }
+    }
 
     #[test]
     fn every_case_is_listed() {
