@@ -294,6 +294,7 @@ class Umbel:
 
     def _connect(self) -> None:
         from umbel.brokers.opening import broker_opener, broker_settings
+        from umbel.brokers.rabbitmq import transport_options
 
         with self._lock:
             self._conf.load()
@@ -304,7 +305,7 @@ class Umbel:
             backend = None if conf.result_backend in _NO_RESULTS else conf.result_backend
             options = {
                 "publish_timeout": conf.broker_connection_timeout,
-                "broker_transport_options": dict(conf.broker_transport_options or {}),
+                "broker_transport_options": transport_options(conf, queues_from_conf(conf)),
                 "result_backend_transport_options": dict(conf.result_backend_transport_options or {}),
             }
             settings = {} if is_native(backend) else store_settings(conf)

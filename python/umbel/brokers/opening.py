@@ -12,7 +12,7 @@ from umbel.config import import_by_name
 from umbel.exceptions import ImproperlyConfigured
 from umbel.routing import Queue, Queues
 
-__all__ = ["broker_opener", "broker_settings", "is_native", "open_broker"]
+__all__ = ["broker_opener", "broker_settings", "is_native", "open_broker", "queue_as_dict"]
 
 #: Packages announce the schemes of their brokers under this name.
 ENTRY_POINTS = "umbel.brokers"
@@ -45,11 +45,12 @@ def is_native(url: str | Sequence[str]) -> bool:
 def broker_settings(conf: Mapping[str, Any], queues: Queues | None = None) -> dict[str, Any]:
     """What a broker in Python is told: `SETTINGS`, and the queues there are."""
     found = {name: conf[name] for name in SETTINGS if name in conf}
-    found["task_queues"] = [_as_dict(queue) for queue in (queues or {}).values()]
+    found["task_queues"] = [queue_as_dict(queue) for queue in (queues or {}).values()]
     return found
 
 
-def _as_dict(queue: Queue) -> dict[str, Any]:
+def queue_as_dict(queue: Queue) -> dict[str, Any]:
+    """A queue as brokers are told of it."""
     arguments = dict(queue.queue_arguments or {})
     milliseconds = {"x-expires": queue.expires, "x-message-ttl": queue.message_ttl}
     arguments.update({name: int(seconds * 1000) for name, seconds in milliseconds.items() if seconds is not None})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 from umbel.backends.opening import is_native, store_settings
 from umbel.brokers.opening import broker_settings
 from umbel.brokers.opening import is_native as is_native_broker
+from umbel.brokers.rabbitmq import transport_options
 from umbel.config import Settings
 from umbel.exceptions import ImproperlyConfigured
 from umbel.pools.task_signals import wanted_signals
@@ -128,6 +129,7 @@ def describe(app: Umbel, request: LoadRequest) -> AppDescription:
             **_broker_settings(app.conf),
             **{name: app.conf[name] for name in SETTINGS},
             **_urls(app.conf),
+            "broker_transport_options": transport_options(app.conf, queues_from_conf(app.conf)),
         },
         tasks=[task_entry(task) for task in app.tasks.values()],
         queues=consumed_queues(queues_from_conf(app.conf), request.queues, request.exclude_queues),

@@ -448,7 +448,8 @@ impl Connection {
     /// Hands a message out once all of it is there.
     fn complete(&mut self, number: u16) {
         let Some(channel) = self.channels.get_mut(&number) else { return };
-        let whole = |incoming: &Incoming| incoming.header.as_ref().is_some_and(|(_, size)| incoming.body.len() as u64 == *size);
+        let whole =
+            |incoming: &Incoming| incoming.header.as_ref().is_some_and(|(_, size)| incoming.body.len() as u64 == *size);
         if let Some(Incoming { method, header: Some((properties, _)), body }) = channel.incoming.take_if(|i| whole(i)) {
             let content = Box::new(Content { method, properties, body });
             self.events.push_back(Event::Content { channel: number, content });

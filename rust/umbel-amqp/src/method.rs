@@ -48,7 +48,7 @@ field!(Ticket, r => r.u16().map(|_| Self), w, _v => { w.u16(0); Ok(()) });
 field!(Unused, r => r.short_string().map(|_| Self), w, _v => w.short_string(""));
 
 macro_rules! methods {
-    ($($(#[doc = $doc:literal])* $class:literal . $number:literal $name:ident $({ $($field:ident: $type:ty),+ $(,)? })?;)+) => {
+    ($($(#[doc = $doc:literal])* ($class:literal, $number:literal) $name:ident $({ $($field:ident: $type:ty),+ $(,)? })?;)+) => {
         /// A method, with the names of the specification in camel case.
         #[derive(Debug, Clone, PartialEq)]
         #[expect(missing_docs, reason = "the fields are the specification's")]
@@ -106,89 +106,89 @@ macro_rules! methods {
 }
 
 methods! {
-    10.10 ConnectionStart { major: u8, minor: u8, server_properties: Table, mechanisms: Bytes, locales: Bytes };
-    10.11 ConnectionStartOk { client_properties: Table, mechanism: String, response: Bytes, locale: String };
-    10.20 ConnectionSecure { challenge: Bytes };
-    10.21 ConnectionSecureOk { response: Bytes };
-    10.30 ConnectionTune { channel_max: u16, frame_max: u32, heartbeat: u16 };
-    10.31 ConnectionTuneOk { channel_max: u16, frame_max: u32, heartbeat: u16 };
-    10.40 ConnectionOpen { virtual_host: String, capabilities: Unused, insist: bool };
-    10.41 ConnectionOpenOk { known_hosts: Unused };
-    10.50 ConnectionClose { code: u16, text: String, class: u16, method: u16 };
-    10.51 ConnectionCloseOk;
-    10.60 ConnectionBlocked { reason: String };
-    10.61 ConnectionUnblocked;
-    10.70 ConnectionUpdateSecret { secret: Bytes, reason: String };
-    10.71 ConnectionUpdateSecretOk;
-    20.10 ChannelOpen { out_of_band: Unused };
-    20.11 ChannelOpenOk { channel_id: Bytes };
-    20.20 ChannelFlow { active: bool };
-    20.21 ChannelFlowOk { active: bool };
-    20.40 ChannelClose { code: u16, text: String, class: u16, method: u16 };
-    20.41 ChannelCloseOk;
-    40.10 ExchangeDeclare {
+    (10, 10) ConnectionStart { major: u8, minor: u8, server_properties: Table, mechanisms: Bytes, locales: Bytes };
+    (10, 11) ConnectionStartOk { client_properties: Table, mechanism: String, response: Bytes, locale: String };
+    (10, 20) ConnectionSecure { challenge: Bytes };
+    (10, 21) ConnectionSecureOk { response: Bytes };
+    (10, 30) ConnectionTune { channel_max: u16, frame_max: u32, heartbeat: u16 };
+    (10, 31) ConnectionTuneOk { channel_max: u16, frame_max: u32, heartbeat: u16 };
+    (10, 40) ConnectionOpen { virtual_host: String, capabilities: Unused, insist: bool };
+    (10, 41) ConnectionOpenOk { known_hosts: Unused };
+    (10, 50) ConnectionClose { code: u16, text: String, class: u16, method: u16 };
+    (10, 51) ConnectionCloseOk;
+    (10, 60) ConnectionBlocked { reason: String };
+    (10, 61) ConnectionUnblocked;
+    (10, 70) ConnectionUpdateSecret { secret: Bytes, reason: String };
+    (10, 71) ConnectionUpdateSecretOk;
+    (20, 10) ChannelOpen { out_of_band: Unused };
+    (20, 11) ChannelOpenOk { channel_id: Bytes };
+    (20, 20) ChannelFlow { active: bool };
+    (20, 21) ChannelFlowOk { active: bool };
+    (20, 40) ChannelClose { code: u16, text: String, class: u16, method: u16 };
+    (20, 41) ChannelCloseOk;
+    (40, 10) ExchangeDeclare {
         ticket: Ticket, exchange: String, kind: String, passive: bool, durable: bool, auto_delete: bool, internal: bool,
         no_wait: bool, arguments: Table,
     };
-    40.11 ExchangeDeclareOk;
-    40.20 ExchangeDelete { ticket: Ticket, exchange: String, if_unused: bool, no_wait: bool };
-    40.21 ExchangeDeleteOk;
-    40.30 ExchangeBind {
+    (40, 11) ExchangeDeclareOk;
+    (40, 20) ExchangeDelete { ticket: Ticket, exchange: String, if_unused: bool, no_wait: bool };
+    (40, 21) ExchangeDeleteOk;
+    (40, 30) ExchangeBind {
         ticket: Ticket, destination: String, source: String, routing_key: String, no_wait: bool, arguments: Table,
     };
-    40.31 ExchangeBindOk;
-    40.40 ExchangeUnbind {
+    (40, 31) ExchangeBindOk;
+    (40, 40) ExchangeUnbind {
         ticket: Ticket, destination: String, source: String, routing_key: String, no_wait: bool, arguments: Table,
     };
-    40.51 ExchangeUnbindOk;
-    50.10 QueueDeclare {
+    (40, 51) ExchangeUnbindOk;
+    (50, 10) QueueDeclare {
         ticket: Ticket, queue: String, passive: bool, durable: bool, exclusive: bool, auto_delete: bool, no_wait: bool,
         arguments: Table,
     };
-    50.11 QueueDeclareOk { queue: String, message_count: u32, consumer_count: u32 };
-    50.20 QueueBind {
+    (50, 11) QueueDeclareOk { queue: String, message_count: u32, consumer_count: u32 };
+    (50, 20) QueueBind {
         ticket: Ticket, queue: String, exchange: String, routing_key: String, no_wait: bool, arguments: Table,
     };
-    50.21 QueueBindOk;
-    50.30 QueuePurge { ticket: Ticket, queue: String, no_wait: bool };
-    50.31 QueuePurgeOk { message_count: u32 };
-    50.40 QueueDelete { ticket: Ticket, queue: String, if_unused: bool, if_empty: bool, no_wait: bool };
-    50.41 QueueDeleteOk { message_count: u32 };
-    50.50 QueueUnbind { ticket: Ticket, queue: String, exchange: String, routing_key: String, arguments: Table };
-    50.51 QueueUnbindOk;
-    60.10 BasicQos { prefetch_size: u32, prefetch_count: u16, global: bool };
-    60.11 BasicQosOk;
-    60.20 BasicConsume {
+    (50, 21) QueueBindOk;
+    (50, 30) QueuePurge { ticket: Ticket, queue: String, no_wait: bool };
+    (50, 31) QueuePurgeOk { message_count: u32 };
+    (50, 40) QueueDelete { ticket: Ticket, queue: String, if_unused: bool, if_empty: bool, no_wait: bool };
+    (50, 41) QueueDeleteOk { message_count: u32 };
+    (50, 50) QueueUnbind { ticket: Ticket, queue: String, exchange: String, routing_key: String, arguments: Table };
+    (50, 51) QueueUnbindOk;
+    (60, 10) BasicQos { prefetch_size: u32, prefetch_count: u16, global: bool };
+    (60, 11) BasicQosOk;
+    (60, 20) BasicConsume {
         ticket: Ticket, queue: String, consumer_tag: String, no_local: bool, no_ack: bool, exclusive: bool, no_wait: bool,
         arguments: Table,
     };
-    60.21 BasicConsumeOk { consumer_tag: String };
-    60.30 BasicCancel { consumer_tag: String, no_wait: bool };
-    60.31 BasicCancelOk { consumer_tag: String };
-    60.40 BasicPublish { ticket: Ticket, exchange: String, routing_key: String, mandatory: bool, immediate: bool };
-    60.50 BasicReturn { code: u16, text: String, exchange: String, routing_key: String };
-    60.60 BasicDeliver {
+    (60, 21) BasicConsumeOk { consumer_tag: String };
+    (60, 30) BasicCancel { consumer_tag: String, no_wait: bool };
+    (60, 31) BasicCancelOk { consumer_tag: String };
+    (60, 40) BasicPublish { ticket: Ticket, exchange: String, routing_key: String, mandatory: bool, immediate: bool };
+    (60, 50) BasicReturn { code: u16, text: String, exchange: String, routing_key: String };
+    (60, 60) BasicDeliver {
         consumer_tag: String, delivery_tag: u64, redelivered: bool, exchange: String, routing_key: String,
     };
-    60.70 BasicGet { ticket: Ticket, queue: String, no_ack: bool };
-    60.71 BasicGetOk {
+    (60, 70) BasicGet { ticket: Ticket, queue: String, no_ack: bool };
+    (60, 71) BasicGetOk {
         delivery_tag: u64, redelivered: bool, exchange: String, routing_key: String, message_count: u32,
     };
-    60.72 BasicGetEmpty { cluster_id: Unused };
-    60.80 BasicAck { delivery_tag: u64, multiple: bool };
-    60.90 BasicReject { delivery_tag: u64, requeue: bool };
-    60.100 BasicRecoverAsync { requeue: bool };
-    60.110 BasicRecover { requeue: bool };
-    60.111 BasicRecoverOk;
-    60.120 BasicNack { delivery_tag: u64, multiple: bool, requeue: bool };
-    85.10 ConfirmSelect { no_wait: bool };
-    85.11 ConfirmSelectOk;
-    90.10 TxSelect;
-    90.11 TxSelectOk;
-    90.20 TxCommit;
-    90.21 TxCommitOk;
-    90.30 TxRollback;
-    90.31 TxRollbackOk;
+    (60, 72) BasicGetEmpty { cluster_id: Unused };
+    (60, 80) BasicAck { delivery_tag: u64, multiple: bool };
+    (60, 90) BasicReject { delivery_tag: u64, requeue: bool };
+    (60, 100) BasicRecoverAsync { requeue: bool };
+    (60, 110) BasicRecover { requeue: bool };
+    (60, 111) BasicRecoverOk;
+    (60, 120) BasicNack { delivery_tag: u64, multiple: bool, requeue: bool };
+    (85, 10) ConfirmSelect { no_wait: bool };
+    (85, 11) ConfirmSelectOk;
+    (90, 10) TxSelect;
+    (90, 11) TxSelectOk;
+    (90, 20) TxCommit;
+    (90, 21) TxCommitOk;
+    (90, 30) TxRollback;
+    (90, 31) TxRollbackOk;
 }
 
 impl Method {

@@ -89,7 +89,7 @@ impl Properties {
             given
         };
         let writer = &mut Writer::new(&mut out);
-        let mut text = |writer: &mut Writer<'_>, flag: &mut dyn FnMut(bool) -> bool, text: &Option<String>| {
+        let text = |writer: &mut Writer<'_>, flag: &mut dyn FnMut(bool) -> bool, text: &Option<String>| {
             flag(text.is_some());
             text.as_ref().map_or(Ok(()), |text| writer.short_string(text))
         };

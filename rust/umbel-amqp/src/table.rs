@@ -111,8 +111,8 @@ impl Value {
             Self::U16(number) => tagged(writer, b'u', &number.to_be_bytes()),
             Self::I32(number) => tagged(writer, b'I', &number.to_be_bytes()),
             Self::U32(number) => tagged(writer, b'i', &number.to_be_bytes()),
-            // py-amqp writes `L`, which RabbitMQ passes on and cannot read itself, as it must to move a dead letter.
-            Self::I64(number) => tagged(writer, b'l', &number.to_be_bytes()),
+            // As py-amqp writes it, of which older releases read `l` without its sign.
+            Self::I64(number) => tagged(writer, b'L', &number.to_be_bytes()),
             Self::F32(number) => tagged(writer, b'f', &number.to_bits().to_be_bytes()),
             Self::F64(number) => tagged(writer, b'd', &number.to_bits().to_be_bytes()),
             Self::Decimal { scale, digits } => {

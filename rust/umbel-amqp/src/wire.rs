@@ -183,5 +183,6 @@ impl<'a> Writer<'a> {
 }
 
 fn length_of(length: usize) -> Result<u32> {
-    u32::try_from(length).map_err(|_| Error::Unsendable(format!("{length} bytes are more than AMQP carries in one piece")))
+    u32::try_from(length)
+        .map_err(|_| Error::Unsendable(format!("{length} bytes are more than AMQP carries in one piece")))
 }

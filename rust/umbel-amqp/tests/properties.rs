@@ -76,7 +76,17 @@ fn method() -> impl Strategy<Value = Method> {
         (name(), name(), any::<[bool; 5]>(), table()).prop_map(|(exchange, kind, bits, arguments)| {
             let [passive, durable, auto_delete, internal, no_wait] = bits;
             let ticket = Ticket;
-            Method::ExchangeDeclare { ticket, exchange, kind, passive, durable, auto_delete, internal, no_wait, arguments }
+            Method::ExchangeDeclare {
+                ticket,
+                exchange,
+                kind,
+                passive,
+                durable,
+                auto_delete,
+                internal,
+                no_wait,
+                arguments,
+            }
         }),
         (any::<u8>(), any::<u8>(), table(), any::<Vec<u8>>(), any::<Vec<u8>>()).prop_map(
             |(major, minor, server_properties, mechanisms, locales)| Method::ConnectionStart {
@@ -87,8 +97,11 @@ fn method() -> impl Strategy<Value = Method> {
                 locales,
             }
         ),
-        (any::<u64>(), any::<bool>(), any::<bool>())
-            .prop_map(|(delivery_tag, multiple, requeue)| Method::BasicNack { delivery_tag, multiple, requeue }),
+        (any::<u64>(), any::<bool>(), any::<bool>()).prop_map(|(delivery_tag, multiple, requeue)| Method::BasicNack {
+            delivery_tag,
+            multiple,
+            requeue
+        }),
         (name(), any::<u32>(), any::<u32>()).prop_map(|(queue, message_count, consumer_count)| {
             Method::QueueDeclareOk { queue, message_count, consumer_count }
         }),
@@ -110,7 +123,13 @@ fn frame_of(kind: Kind, channel: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 fn settings() -> Settings {
-    Settings { login: Login::External, virtual_host: "/".into(), name: "t".into(), heartbeat: Duration::from_secs(10), frame_max: 8192 }
+    Settings {
+        login: Login::External,
+        virtual_host: "/".into(),
+        name: "t".into(),
+        heartbeat: Duration::from_secs(10),
+        frame_max: 8192,
+    }
 }
 
 /// What a server says until the connection is open.
@@ -169,9 +188,13 @@ fn messages() -> impl Strategy<Value = Vec<u8>> {
                 exchange: String::new(),
                 routing_key: "q".into(),
             };
-            let header =
-                [&60_u16.to_be_bytes()[..], &[0, 0], &(body.len() as u64).to_be_bytes(), &properties.encode().expect("short")]
-                    .concat();
+            let header = [
+                &60_u16.to_be_bytes()[..],
+                &[0, 0],
+                &(body.len() as u64).to_be_bytes(),
+                &properties.encode().expect("short"),
+            ]
+            .concat();
             out.extend(frame_of(Kind::Method, channel, &written(&deliver)));
             out.extend(frame_of(Kind::Header, channel, &header));
             body.chunks(100).for_each(|piece| out.extend(frame_of(Kind::Body, channel, piece)));
@@ -308,7 +331,8 @@ fn a_refused_login_is_told_in_the_servers_words() {
     let greeting = greeting();
     let (_, start) = frame::split(&greeting, 1 << 20).expect("a frame").expect("all of it");
     connection.receive(&greeting[..start], Duration::ZERO).expect("taken");
-    let close = Method::ConnectionClose { code: 403, text: "ACCESS_REFUSED - Login was refused".into(), class: 0, method: 0 };
+    let close =
+        Method::ConnectionClose { code: 403, text: "ACCESS_REFUSED - Login was refused".into(), class: 0, method: 0 };
     let error = connection.receive(&frame_of(Kind::Method, 0, &written(&close)), Duration::ZERO).expect_err("refused");
     assert!(matches!(&error, Error::Refused(text) if text.contains("Login was refused")), "{error:?}");
 }

@@ -1,5 +1,7 @@
 //! The recordings, frame by frame.
 
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
 use std::fs;
 use std::path::PathBuf;
 
@@ -17,7 +19,7 @@ pub(crate) struct Recorded {
 }
 
 fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/recorded")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../umbel-amqp/tests/recorded")
 }
 
 fn frames(file: &str) -> Vec<Recorded> {
@@ -53,7 +55,12 @@ pub(crate) fn all() -> Vec<Recorded> {
     names.filter(|name| name.ends_with(".json")).flat_map(|name| frames(&name)).collect()
 }
 
+/// The frames of a recording.
+pub(crate) fn all_of(name: &str) -> Vec<Recorded> {
+    frames(&format!("{name}.json"))
+}
+
 /// The frames of one connection of a recording.
 pub(crate) fn session(name: &str, connection: i64) -> Vec<Recorded> {
-    frames(&format!("{name}.json")).into_iter().filter(|frame| frame.connection == connection).collect()
+    all_of(name).into_iter().filter(|frame| frame.connection == connection).collect()
 }

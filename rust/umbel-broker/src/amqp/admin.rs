@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use umbel_amqp::{Link, Method};
+use umbel_amqp::Link;
 
 use super::dead_letters;
 use super::failure;
@@ -87,17 +87,5 @@ impl Admin for AmqpAdmin {
             advice.push(format!("RabbitMQ accepts no messages: {reason}"));
         }
         Ok(advice)
-    }
-}
-
-impl Topology {
-    /// Removes what is ready in a queue.
-    fn purge(&mut self, link: &mut Link, queue: &str) -> umbel_amqp::Result<u64> {
-        let purge =
-            Method::QueuePurge { ticket: umbel_amqp::method::Ticket, queue: queue.to_owned(), no_wait: false };
-        match self.call(link, &purge)? {
-            Method::QueuePurgeOk { message_count } => Ok(message_count.into()),
-            _ => Ok(0),
-        }
     }
 }

@@ -34,13 +34,16 @@ pub(super) fn using(url: &str, error: &Error) -> BrokerError {
     match error {
         Error::Io(io) => match io.get_ref().and_then(|inner| inner.downcast_ref()) {
             Some(rustls::Error::InvalidCertificate(reason)) => {
-                let detail = format!("its certificate is not trusted: {reason:?}; see ssl_ca_certs and ssl_check_hostname");
+                let detail =
+                    format!("its certificate is not trusted: {reason:?}; see ssl_ca_certs and ssl_check_hostname");
                 BrokerError::Access { url, detail }
             }
             _ if io.kind() == ErrorKind::UnexpectedEof => {
                 BrokerError::Connection { url, detail: "the server closed the connection".to_owned() }
             }
-            _ if is_timeout(io.kind()) => BrokerError::Connection { url, detail: "the server does not answer".to_owned() },
+            _ if is_timeout(io.kind()) => {
+                BrokerError::Connection { url, detail: "the server does not answer".to_owned() }
+            }
             _ => BrokerError::Connection { url, detail },
         },
         Error::Refused(detail) => BrokerError::Access { url, detail: detail.clone() },

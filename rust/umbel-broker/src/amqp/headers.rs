@@ -1,8 +1,8 @@
 //! The headers of a task, JSON here and a field table there.
 
 use umbel_amqp::{Table, Value};
-use umbel_protocol::json::{self, Writer};
 use umbel_protocol::Limits;
+use umbel_protocol::json::{self, Writer};
 
 use crate::error::{BrokerError, Result};
 
@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn headers_come_back_as_they_were() {
-        let text = r#"{"id": "x", "none": null, "n": 3, "big": 9007199254740993, "f": 1.5, "list": [true, {"a": "\u00fc"}]}"#;
+        let text =
+            r#"{"id": "x", "none": null, "n": 3, "big": 9007199254740993, "f": 1.5, "list": [true, {"a": "\u00fc"}]}"#;
         let table = read(text, &Limits::default()).expect("headers");
         assert_eq!(table.get("n"), Some(&Value::I32(3)));
         assert_eq!(table.get("big"), Some(&Value::I64(9_007_199_254_740_993)));

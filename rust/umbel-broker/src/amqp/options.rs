@@ -119,8 +119,8 @@ pub struct AmqpOptions {
     pub queue_max_priority: Option<i64>,
     /// `delay_queue_type`: of the queues in which messages wait for their time.
     pub delay_queue_type: QueueType,
-    /// `thorough_fetch`: a fetch that comes short waits until it is certain that the queues are empty. For tests and tools:
-    /// it costs two round trips, and what comes later rings anyway.
+    /// `thorough_fetch`: a fetch waits until it is certain that the queues are empty, and nothing is pushed between fetches. For
+    /// tests and tools: it costs several round trips.
     pub thorough_fetch: bool,
     /// What a message may be.
     pub limits: Limits,
@@ -182,7 +182,10 @@ impl AmqpOptions {
         let mut failure = None;
         for turn in 0..self.servers.len() {
             let index = (first + turn) % self.servers.len();
-            match Link::open(&self.address(&self.servers[index]), self.settings(&self.servers[index], purpose, heartbeat)) {
+            match Link::open(
+                &self.address(&self.servers[index]),
+                self.settings(&self.servers[index], purpose, heartbeat),
+            ) {
                 Ok(link) => {
                     self.preferred.store(index, Ordering::Relaxed);
                     return Ok(link);
@@ -235,7 +238,12 @@ impl AmqpOptions {
     pub(super) fn queue(&self, name: &str) -> QueueSpec {
         if is_ours(name) {
             let nothing = String::new;
-            return QueueSpec { exchange: nothing(), kind: ExchangeKind::Direct, routing_key: nothing(), arguments: Table::new() };
+            return QueueSpec {
+                exchange: nothing(),
+                kind: ExchangeKind::Direct,
+                routing_key: nothing(),
+                arguments: Table::new(),
+            };
         }
         let mut spec = self.queues.get(name).cloned().unwrap_or_else(|| {
             let mut arguments = Table::new();
@@ -382,16 +390,21 @@ mod tests {
     #[test]
     fn options_are_read_and_wrong_ones_named() {
         let queues = r#"{"q": {"exchange": "x", "exchange_type": "topic", "routing_key": "a.*", "arguments": {"x-max-length": 5}}}"#;
-        let options = parse("amqp://h?heartbeat=7", &[("queues", queues), ("queue_max_priority", "9"), ("heartbeat", "3")]);
+        let options =
+            parse("amqp://h?heartbeat=7", &[("queues", queues), ("queue_max_priority", "9"), ("heartbeat", "3")]);
         let options = options.expect("options");
         assert_eq!(options.heartbeat, Duration::from_secs(7));
         let spec = options.queue("q");
         assert_eq!((spec.exchange.as_str(), spec.kind, spec.routing_key.as_str()), ("x", ExchangeKind::Topic, "a.*"));
         assert_eq!(spec.arguments, Table::new().with("x-max-length", 5).with("x-max-priority", 9));
         assert_eq!(options.queue("other").exchange, "other");
-        for (name, value) in
-            [("queue_type", "stream"), ("heartbeat", "often"), ("queues", "[]"), ("login_method", "NTLM"), ("quues", "")]
-        {
+        for (name, value) in [
+            ("queue_type", "stream"),
+            ("heartbeat", "often"),
+            ("queues", "[]"),
+            ("login_method", "NTLM"),
+            ("quues", ""),
+        ] {
             let error = parse("amqp://h", &[(name, value)]).err().expect(name).to_string();
             assert!(error.starts_with(name), "{error}");
         }

@@ -24,13 +24,15 @@ impl AmqpPublisher {
 impl Publisher for AmqpPublisher {
     fn publish(&mut self, batch: &[Outgoing]) -> Result<()> {
         let now = SystemClock.now();
-        let items: Result<Vec<_>> = batch.iter().map(|outgoing| Item::outgoing(outgoing, self.0.options(), now)).collect();
+        let items: Result<Vec<_>> =
+            batch.iter().map(|outgoing| Item::outgoing(outgoing, self.0.options(), now)).collect();
         let items = items?;
         self.0.send(&items)
     }
 
     fn publish_once(&mut self, _: &Outgoing, _: &Lock) -> Result<Taken> {
-        let detail = "RabbitMQ keeps no locks, which unique tasks take: use Redis or a SQLite file as broker".to_owned();
+        let detail =
+            "RabbitMQ keeps no locks, which unique tasks take: use Redis or a SQLite file as broker".to_owned();
         Err(BrokerError::Config { setting: "broker_url".to_owned(), detail })
     }
 

@@ -355,7 +355,8 @@ impl Wire {
                 self.confirming = false;
                 // An exchange or queue that was there is gone: look again.
                 self.topology.forget();
-                let text = if reason.code == NOT_FOUND { format!("{reason}; it was there before") } else { reason.text };
+                let text =
+                    if reason.code == NOT_FOUND { format!("{reason}; it was there before") } else { reason.text };
                 let reason = umbel_amqp::CloseReason { text, ..reason };
                 return Err(Error::ChannelClosed { channel: CHANNEL, reason });
             }

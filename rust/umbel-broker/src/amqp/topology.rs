@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 
 use umbel_amqp::error::{ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, RESOURCE_LOCKED};
+use umbel_amqp::method::Ticket;
 use umbel_amqp::{Error, Link, Method, Result, Table};
 
 use super::options::{AmqpOptions, QueueType};
@@ -128,6 +129,15 @@ impl Topology {
             Ok(Method::QueueDeclareOk { message_count, .. }) => Ok(Some(message_count)),
             Err(error) if error.code() == Some(NOT_FOUND) && !error.ends_connection() => Ok(None),
             other => other.map(|_| None),
+        }
+    }
+
+    /// Removes what is ready in a queue, which is there.
+    pub(super) fn purge(&mut self, link: &mut Link, queue: &str) -> Result<u64> {
+        let purge = Method::QueuePurge { ticket: Ticket, queue: queue.to_owned(), no_wait: false };
+        match self.call(link, &purge)? {
+            Method::QueuePurgeOk { message_count } => Ok(message_count.into()),
+            _ => Ok(0),
         }
     }
 

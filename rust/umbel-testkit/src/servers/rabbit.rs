@@ -64,7 +64,11 @@ impl RabbitServer {
 
     /// The same over TLS.
     pub fn tls_url(&self, vhost: &str) -> String {
-        format!("amqps://guest:guest@127.0.0.1:{}/{vhost}?ssl_ca_certs={}", self.tls_port, self.file("ca.crt").display())
+        format!(
+            "amqps://guest:guest@127.0.0.1:{}/{vhost}?ssl_ca_certs={}",
+            self.tls_port,
+            self.file("ca.crt").display()
+        )
     }
 
     /// A file of its folder: `ca.crt`, and `client.crt` and `client.key`, which log in as `guest`.

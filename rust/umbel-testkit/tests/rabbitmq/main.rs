@@ -4,4 +4,7 @@ mod client;
 mod conformance;
 mod faults;
 mod layout;
+mod proxy;
+#[path = "../../../umbel-amqp/tests/sessions/mod.rs"]
+mod sessions;
 mod surroundings;

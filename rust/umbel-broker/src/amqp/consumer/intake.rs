@@ -157,7 +157,8 @@ impl Wire {
         let mut back = Vec::new();
         for source in &mut self.intake.sources {
             let current = source.subscription.as_ref().map(|current| current.number);
-            let is_surplus = |arrived: &Arrived| Some(arrived.subscription) != current && source.wanted < want.max(1) * 2;
+            let is_surplus =
+                |arrived: &Arrived| Some(arrived.subscription) != current && source.wanted < want.max(1) * 2;
             while source.waiting.len() > want && source.waiting.back().is_some_and(&is_surplus) {
                 back.extend(source.waiting.pop_back());
             }
@@ -209,24 +210,34 @@ impl Wire {
         Ok(())
     }
 
-    /// Waits until whatever the queues have for us is here: what a queue has pushed before it answers is on its way to us, and
-    /// here before the next answer.
-    fn wait_for_all(&mut self) -> umbel_amqp::Result<()> {
+    /// Lets `want` messages of each queue in, and waits until whatever the queues have for us is here: what a queue has pushed
+    /// before it answers is on its way to us, and here before the next answer.
+    fn let_in_for_once(&mut self, want: usize, options: &AmqpOptions) -> umbel_amqp::Result<()> {
+        self.intake.sources.iter_mut().for_each(|source| source.wanted = want.min(MOST));
+        self.subscribe(options)?;
         for source in &self.intake.sources {
             self.link.send(CHANNEL, &Method::queue_look(&source.queue))?;
         }
         for _ in 0..self.intake.sources.len() {
             self.link.answer(CHANNEL)?;
         }
-        self.link.call(CHANNEL, &Method::BasicQos { prefetch_size: 0, prefetch_count: 1, global: false })?;
+        self.catch_up()?;
         self.take_in()
+    }
+
+    /// Waits until the server has done all that it was told.
+    pub(super) fn catch_up(&mut self) -> umbel_amqp::Result<()> {
+        // Means something for subscriptions to come, each of which says its own.
+        self.link.call(CHANNEL, &Method::BasicQos { prefetch_size: 0, prefetch_count: 1, global: false }).map(drop)
     }
 
     /// Since the last heartbeat nobody has asked for messages, and some wait here: others may have time for them.
     pub(super) fn give_back_what_nobody_wants(&mut self) -> umbel_amqp::Result<()> {
-        if std::mem::take(&mut self.intake.asked) || self.intake.is_empty() {
-            return Ok(());
-        }
+        if std::mem::take(&mut self.intake.asked) || self.intake.is_empty() { Ok(()) } else { self.withdraw() }
+    }
+
+    /// Ends all subscriptions, and gives back what waits here.
+    fn withdraw(&mut self) -> umbel_amqp::Result<()> {
         for index in 0..self.intake.sources.len() {
             let source = &mut self.intake.sources[index];
             source.wanted = 0;
@@ -237,7 +248,8 @@ impl Wire {
         }
         self.take_in()?;
         let back = std::iter::from_fn(|| self.intake.take()).map(|(_, arrived)| arrived).collect();
-        self.give_back(back)
+        self.give_back(back)?;
+        self.catch_up()
     }
 }
 
@@ -247,14 +259,15 @@ impl AmqpConsumer {
         let taken = self.attempt(|wire, options| {
             wire.intake.asked = true;
             wire.take_in()?;
-            if wire.intake.count < want {
+            if options.thorough_fetch {
+                wire.let_in_for_once(want, options)?;
+            } else if wire.intake.count < want {
                 wire.let_in(want, options)?;
-                if options.thorough_fetch {
-                    wire.link.flush()?;
-                    wire.wait_for_all()?;
-                }
             }
             let taken: Vec<_> = std::iter::from_fn(|| wire.intake.take()).take(want).collect();
+            if options.thorough_fetch {
+                wire.withdraw()?;
+            }
             Ok((wire.epoch, taken))
         });
         let (epoch, taken) = taken?;

@@ -78,10 +78,7 @@ impl AmqpConsumer {
     }
 
     /// Runs `work` on the connection. An error of it is the end of all that is held.
-    fn attempt<T>(
-        &mut self,
-        work: impl FnOnce(&mut Wire, &AmqpOptions) -> umbel_amqp::Result<T>,
-    ) -> Result<T> {
+    fn attempt<T>(&mut self, work: impl FnOnce(&mut Wire, &AmqpOptions) -> umbel_amqp::Result<T>) -> Result<T> {
         let Some(wire) = &mut self.wire else {
             let (url, detail) = (self.options.display.to_string(), "the connection is closed".to_owned());
             return Err(BrokerError::Connection { url, detail });
@@ -140,7 +137,10 @@ impl Consumer for AmqpConsumer {
         }
         let lost = self.settle(settlements)?;
         let deliveries = if want == 0 { Vec::new() } else { self.fetch(want)? };
-        self.attempt(|wire, _| wire.link.flush())?;
+        self.attempt(|wire, options| {
+            let settled_alone = !settlements.is_empty() && want == 0;
+            if options.thorough_fetch && settled_alone { wire.catch_up() } else { wire.link.flush() }
+        })?;
         Ok(Exchanged { deliveries, lost, next_due: None })
     }
 

@@ -171,8 +171,7 @@ fn end(settlement: &Settlement) -> End {
 
 impl Wire {
     fn end(&mut self, ends: &[(u64, End)]) -> umbel_amqp::Result<()> {
-        let acked: BTreeSet<u64> =
-            ends.iter().filter(|(_, end)| *end == End::Ack).map(|(number, _)| *number).collect();
+        let acked: BTreeSet<u64> = ends.iter().filter(|(_, end)| *end == End::Ack).map(|(number, _)| *number).collect();
         let prefix = self.done_prefix(&acked);
         if let Some((last, multiple)) = prefix {
             self.link.send(CHANNEL, &Method::BasicAck { delivery_tag: last, multiple })?;
