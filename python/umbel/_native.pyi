@@ -249,7 +249,8 @@ class Client:
         """Connects at first use. Options: `publish_timeout` (default 10; None: for ever; bounds every call but
         `wait_result`), `broker_transport_options`, `result_backend_transport_options`, `open_broker` and
         `open_results` (callables that return the broker and the result store, where they are Python objects; see
-        `umbel.brokers` and `umbel.backends`). Others are ignored.
+        `umbel.brokers` and `umbel.backends`), `reply_options` (a callable that tells how results are sent to whoever asked:
+        `reply_to`, the queue of this process, `content_type`, `content_encoding`, `persistent`). Others are ignored.
         Raises `ConfigError` for a URL or option that cannot be used."""
 
     @property
@@ -402,7 +403,7 @@ class Worker:
     automatic), `max_deliveries` (default 5; None: without bound), `shutdown_timeout` (default 25; None: for ever),
     `result_expires` (default a day; None: never), `delay_threshold` (default 3: messages due later go to the broker's
     delayed set), `max_message_bytes`, `lease` (default 10), `control_exchange` (None: deaf to remote control),
-    `open_broker`, `open_results` and transport options as for `Client`. Others are ignored.
+    `open_broker`, `open_results`, `reply_options` and transport options as for `Client`. Others are ignored.
     """
 
     def __new__(cls, broker_url: str, result_url: str | None, options: Mapping[str, object]) -> Worker: ...

@@ -21,7 +21,7 @@ from umbel.app.definition import adopt_task, define_task
 from umbel.app.identity import identity
 from umbel.app.registry import TaskRegistry, import_tasks, task_name
 from umbel.app.sending import Sender
-from umbel.backends.opening import is_native, store_opener, store_settings
+from umbel.backends.opening import is_native, reply_options, store_opener, store_settings
 from umbel.config import Settings, import_by_name
 from umbel.exceptions import AlwaysEagerIgnored, ImproperlyConfigured, from_native
 from umbel.execution.eager import run_eagerly
@@ -312,6 +312,7 @@ class Umbel:
             open_broker = broker_opener(broker, lambda: broker_settings(conf, queues_from_conf(conf)))
             key = (broker, backend, repr(options), repr(settings), repr(open_broker))
             options["open_broker"] = open_broker
+            options["reply_options"] = reply_options(backend, conf, lambda: identity.oid)
             if settings:
                 options["open_results"] = store_opener(backend, settings)
             if self._client is None or key != self._client_key:
@@ -431,8 +432,8 @@ class Umbel:
 
     @property
     def thread_oid(self) -> str:
-        """A uuid of the calling thread."""
-        return identity.thread_oid
+        """Name of the queue for replies: in Celery one for each thread, here one for all of a process."""
+        return identity.oid
 
     def close(self) -> None:
         """Disconnects. The application connects anew when it is used again."""

@@ -18,7 +18,7 @@ __all__ = ["broker_opener", "broker_settings", "is_native", "open_broker", "queu
 ENTRY_POINTS = "umbel.brokers"
 
 #: Brokers that come with Umbel.
-_OURS: dict[str, str] = {}
+_OURS = {"amqp+pika": "umbel.brokers.pika:PikaBroker", "amqps+pika": "umbel.brokers.pika:PikaBroker"}
 
 #: Settings that a broker may read, beside `task_queues`.
 SETTINGS = (

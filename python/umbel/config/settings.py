@@ -135,7 +135,7 @@ _TABLE: tuple[Setting, ...] = (
     S("result_serializer", "str", NOW, "json", "Serializer of results."),
     S("result_compression", "str", NOW, None, "Compression of results: zlib, gzip, bzip2 or zstd."),
     S("result_extended", "bool", NOW, False, "Results also hold name, args, kwargs, worker, retries and queue."),
-    S("result_persistent", "bool", LATER, None, "rpc:// replies survive a broker restart."),
+    S("result_persistent", "bool", NOW, None, "rpc:// replies survive a broker restart."),
     S("result_cache_max", "int", NONE, -1, "Results a client caches (each result object holds its own).",
       old=("CELERY_MAX_CACHED_RESULTS",)),
     S("result_exchange", "str", LATER, "celeryresults", "Exchange of rpc:// results."),

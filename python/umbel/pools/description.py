@@ -39,6 +39,7 @@ SETTINGS = (
     "result_compression",
     "result_expires",
     "result_failure_expires",
+    "result_persistent",
     "result_serializer",
     "revoke_expires",
     "task_default_queue",

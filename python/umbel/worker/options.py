@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from umbel.backends.opening import store_opener
+from umbel._native import uuid4
+from umbel.backends.opening import reply_options, store_opener
 from umbel.brokers.opening import broker_opener
 from umbel.exceptions import ImproperlyConfigured
 from umbel.pools.cpu_count import usable_cpus
@@ -99,6 +100,7 @@ def engine_options(
         "open_broker": broker_opener(settings["broker_read_url"], lambda: settings),
         # For what the engine itself has to say of a task: that it expired, or its process died.
         "open_results": store_opener(settings["result_backend"], settings),
+        "reply_options": reply_options(settings["result_backend"], settings, uuid4),
     }
     # Without a value the engine's own default holds; two of them mean something when they are None.
     meaningful = ("shutdown_timeout", "max_deliveries", "result_expires")

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
-use umbel_backend::Backend;
+use umbel_backend::{Backend, RpcBackend, RpcOptions};
 use umbel_broker::{Broker, BrokerError, TransportOptions};
 
 use crate::bridge::{PythonBackend, PythonBroker};
@@ -21,6 +21,8 @@ pub(crate) struct Stores {
     pub(crate) result_options: TransportOptions,
     /// Opens the result store where it is a Python object.
     pub(crate) open_results: Option<Arc<Py<PyAny>>>,
+    /// Tells how replies are written, and where this process' own go (`rpc://`): a function, for that differs after a fork.
+    pub(crate) reply_options: Option<Py<PyAny>>,
 }
 
 /// A broker and, if results are stored, their store.
@@ -30,7 +32,8 @@ impl Stores {
     /// Both, not yet connected.
     pub(crate) fn open(&self) -> Result<Opened, BrokerError> {
         let broker = self.broker()?;
-        Ok((broker, self.backend()?))
+        let backend = self.backend(&broker)?;
+        Ok((broker, backend))
     }
 
     fn broker(&self) -> Result<Arc<dyn Broker>, BrokerError> {
@@ -38,17 +41,34 @@ impl Stores {
         if let Some(open) = &self.open_broker {
             return Ok(Arc::new(PythonBroker::open(open)?));
         }
-        match self.result_url.as_deref().filter(|_| self.open_results.is_none()) {
+        match self.result_url.as_deref().filter(|_| self.open_results.is_none() && self.reply_options.is_none()) {
             Some(results) => umbel_broker::open_beside(url, options, results, &self.result_options, clock),
             None => umbel_broker::open(url, options, clock),
         }
     }
 
-    fn backend(&self) -> Result<Option<Arc<dyn Backend>>, BrokerError> {
+    fn backend(&self, broker: &Arc<dyn Broker>) -> Result<Option<Arc<dyn Backend>>, BrokerError> {
         let Some(url) = self.result_url.as_deref() else { return Ok(None) };
+        if let Some(options) = &self.reply_options {
+            let options = Python::attach(|py| reply_options(options.bind(py))).map_err(|error| {
+                BrokerError::Config { setting: "result_backend".to_owned(), detail: format!("{url}: {error}") }
+            })?;
+            return Ok(Some(Arc::new(RpcBackend::new(Arc::clone(broker), options))));
+        }
         if let Some(open) = &self.open_results {
             return Ok(Some(Arc::new(PythonBackend::new(url, Arc::clone(open)))));
         }
         umbel_backend::open(url, &self.result_options, Arc::new(ProcessClock)).map(Some)
     }
+}
+
+/// From a mapping of the fields' names.
+fn reply_options(options: &Bound<'_, PyAny>) -> PyResult<RpcOptions> {
+    let given = options.call0()?;
+    Ok(RpcOptions {
+        reply_to: given.get_item("reply_to")?.extract()?,
+        content_type: given.get_item("content_type")?.extract()?,
+        content_encoding: given.get_item("content_encoding")?.extract()?,
+        persistent: given.get_item("persistent")?.extract()?,
+    })
 }

@@ -4,9 +4,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
 use umbel_broker::{DeadLetter, DeadReason, Delivery, Disposition, Payload, Settlement, Tag, Waiting};
-use umbel_protocol::{Destination, Limits, Malformed, Timestamp, envelope};
+use umbel_protocol::{Destination, Limits, Timestamp, envelope};
 
-use crate::codec;
 use crate::errors::malformed;
 use crate::message;
 

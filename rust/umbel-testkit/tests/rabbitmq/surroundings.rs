@@ -37,14 +37,6 @@ impl VirtualHost {
     pub(crate) fn broker(&self) -> Arc<dyn Broker> {
         self.broker_with(&[])
     }
-
-    /// What a function of `rabbit_amqqueue` or the like says of queue `name`.
-    pub(crate) fn queue_info(&self, name: &str, item: &str) -> String {
-        let (vhost, lookup) = (&self.name, "rabbit_amqqueue:lookup(rabbit_misc:r(");
-        self.server.evaluate(&format!(
-            "{{ok, Q}} = {lookup}<<\"{vhost}\">>, queue, <<\"{name}\">>)), rabbit_amqqueue:info(Q, [{item}])"
-        ))
-    }
 }
 
 impl Drop for VirtualHost {

@@ -45,7 +45,10 @@ impl Engine {
             }
         };
         match Intake::new(&self.config, &self.tasks).read(&message, now.wall) {
-            Err(refusal) => {
+            Err(mut refusal) => {
+                if let Some(record) = &mut refusal.record {
+                    self.ledger.address(std::slice::from_mut(record), &message);
+                }
                 let record = refusal.record.as_ref();
                 let publish = record.and_then(|record| obituary::of(&message, &queue, Some(record)));
                 self.refuse(tag, *refusal, publish.into_iter().collect(), out);

@@ -112,7 +112,7 @@ pub fn applies(case: &str, fixture: &dyn BrokerFixture) -> bool {
 #[macro_export]
 macro_rules! broker_conformance {
     ($($make:tt)+) => {
-        $crate::conformance_tests!(
+        $crate::conformance_tests! {
             [$($make)+],
             broker,
             [
@@ -213,7 +213,7 @@ macro_rules! broker_conformance {
                 a_thousand_at_once,
                 length_and_purge_are_of_ready_messages,
             ]
-        );
+        }
     };
 }
 
