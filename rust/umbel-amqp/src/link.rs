@@ -37,6 +37,9 @@ pub struct Address {
     pub keepalive: bool,
 }
 
+/// Patience with a server that has stopped us.
+const BLOCKED: Duration = Duration::from_secs(1);
+
 /// What a wait brought.
 #[derive(Debug, PartialEq)]
 pub enum Next {
@@ -284,7 +287,8 @@ impl Link {
         }
     }
 
-    /// What happened next, for who waits for the server's word: at once, eagerly, then for as long as an answer may take.
+    /// What happened next, for who waits for the server's word: at once, eagerly, then for as long as an answer may take. A
+    /// server that has said that it accepts nothing is not waited for so long.
     ///
     /// # Errors
     /// Those that end the connection.
@@ -293,7 +297,8 @@ impl Link {
             self.flush()?;
             self.look_eagerly()?;
         }
-        self.next(self.timeout, None)
+        let patience = if self.blocked.is_some() { self.timeout.min(BLOCKED) } else { self.timeout };
+        self.next(patience, None)
     }
 
     /// Ends a connection on which a word of the server is overdue, and says why.
@@ -358,8 +363,14 @@ impl Link {
         let received = self.connection.receive(&self.buffer[..read], now);
         while let Some(event) = self.connection.next_event() {
             match event {
-                Event::Blocked(reason) => self.blocked = Some(reason),
-                Event::Unblocked => self.blocked = None,
+                Event::Blocked(reason) => {
+                    self.blocked = Some(reason.clone());
+                    self.events.push_back(Event::Blocked(reason));
+                }
+                Event::Unblocked => {
+                    self.blocked = None;
+                    self.events.push_back(Event::Unblocked);
+                }
                 Event::Closed(reason) => {
                     self.over = true;
                     // The answer to its goodbye; the server may be gone already.

@@ -47,6 +47,7 @@ impl Admin for AmqpAdmin {
         self.attempt(|link, topology, _| {
             let mut waiting = Vec::new();
             dead_letters::walk(link, topology, queue, limit, |mut content| {
+                dead_letters::forget_looks(&mut content);
                 waiting.push(Waiting { payload: message::payload(&mut content, queue, ""), due: None });
                 Ok(false)
             })?;

@@ -82,7 +82,15 @@ fn open(content: &Content) -> Opened {
     Opened { id, queue, reason: DeadReason { kind, detail }, at, properties }
 }
 
+/// That somebody has looked at a message changes nothing of it.
+pub(super) fn forget_looks(content: &mut Content) {
+    if let Method::BasicGetOk { redelivered, .. } = &mut content.method {
+        *redelivered = false;
+    }
+}
+
 fn letter(mut content: Content) -> DeadLetter {
+    forget_looks(&mut content);
     let Opened { id, queue, reason, at, properties } = open(&content);
     content.properties = properties;
     let payload = message::payload(&mut content, &queue, &id);
@@ -204,4 +212,51 @@ pub(super) fn replay(
         Ok(failure.is_none())
     })?;
     Ok(failure.map_or(Ok(replayed), Err))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Payload;
+
+    fn taken(item: &Item<'_>) -> Content {
+        let (exchange, routing_key) = (String::new(), QUEUE.to_owned());
+        let method = Method::BasicGetOk { delivery_tag: 1, redelivered: true, exchange, routing_key, message_count: 0 };
+        Content { method, properties: item.properties.clone(), body: item.body.to_vec() }
+    }
+
+    fn reason() -> DeadReason {
+        DeadReason { kind: "rejected".to_owned(), detail: "because \u{e9}".repeat(3000) }
+    }
+
+    #[test]
+    fn a_letter_is_the_message_it_was_with_its_reason() {
+        let headers = Table::new().with("id", "x").with("x-death", "many words");
+        let sent = Properties {
+            headers: Some(headers),
+            priority: Some(3),
+            expiration: Some("5".to_owned()),
+            ..Properties::default()
+        };
+        let item = item("q", &sent.encode().expect("short"), b"body", &reason(), Timestamp(7)).expect("a letter");
+        assert_eq!(&item.destination.routing_key, QUEUE);
+        let letter = letter(taken(&item));
+        assert_eq!((letter.queue.as_str(), letter.at, letter.reason.kind.as_str()), ("q", Timestamp(7), "rejected"));
+        assert_eq!(letter.reason.detail.chars().count(), LONGEST_DETAIL);
+        let Payload::Message(message) = letter.payload else { panic!("{letter:?}") };
+        assert_eq!(message.headers, r#"{"id": "x"}"#);
+        assert_eq!((message.body.as_slice(), message.properties.priority), (&b"body"[..], Some(3)));
+        assert_eq!((message.properties.expiration, message.properties.redelivered), (None, false));
+    }
+
+    #[test]
+    fn properties_that_cannot_be_read_are_kept_as_they_are() {
+        let raw = [0x20, 0, 0, 0, 0, 4, 1, b'a', b'?', 0];
+        let item = item("q", &raw, b"body", &reason(), Timestamp(7)).expect("a letter");
+        let content = taken(&item);
+        assert_eq!(open(&content).properties, raw);
+        let Payload::Malformed { raw, error } = letter(content).payload else { panic!("no message") };
+        assert_eq!(raw, b"body");
+        assert!(error.to_string().contains("type"), "{error}");
+    }
 }

@@ -62,7 +62,7 @@ impl AmqpConsumer {
     }
 
     fn connect(&mut self) -> Result<()> {
-        self.wire = None;
+        self.disconnect();
         let mut link = self.options.open("consumer", self.options.heartbeat)?;
         let mut topology = Topology::default();
         let opened = link.call(CHANNEL, &umbel_amqp::Method::channel_open()).map(drop);
@@ -75,6 +75,15 @@ impl AmqpConsumer {
         let intake = Intake::new(&self.consumer.queues);
         self.wire = Some(Wire { link, topology, epoch, intake, held: Held::default() });
         Ok(())
+    }
+
+    /// Gives everything back, if there is still somebody to give it to.
+    fn disconnect(&mut self) {
+        let Some(mut wire) = self.wire.take() else { return };
+        let close = umbel_amqp::Method::ChannelClose { code: 200, text: String::new(), class: 0, method: 0 };
+        if wire.link.is_open() && wire.link.call(CHANNEL, &close).is_ok() {
+            wire.link.close();
+        }
     }
 
     /// Runs `work` on the connection. An error of it is the end of all that is held.
@@ -185,12 +194,7 @@ impl Consumer for AmqpConsumer {
     }
 
     fn close(&mut self) -> Result<()> {
-        if let Some(mut wire) = self.wire.take() {
-            // Nothing is left to wait for if that fails: the server gives everything back.
-            let close = umbel_amqp::Method::ChannelClose { code: 200, text: String::new(), class: 0, method: 0 };
-            let _ = wire.link.call(CHANNEL, &close);
-            wire.link.close();
-        }
+        self.disconnect();
         self.sender.close();
         Ok(())
     }

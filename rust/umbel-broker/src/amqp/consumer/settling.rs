@@ -114,8 +114,15 @@ impl AmqpConsumer {
             items.push(Item::outgoing(outgoing, &self.options, now)?);
         }
         if let Some(wire) = &self.wire {
-            for (number, settlement) in &sorted.ours {
-                items.extend(returning(&wire.held.0[number], &settlement.disposition, now)?);
+            let mut ours: Vec<_> =
+                sorted.ours.iter().map(|(number, settlement)| (*number, &settlement.disposition)).collect();
+            // The delay counts whole seconds: those of one second come in the order in which they went.
+            ours.sort_by_key(|(_, disposition)| match disposition {
+                Disposition::Delay { until } => until.0,
+                _ => 0,
+            });
+            for (number, disposition) in ours {
+                items.extend(returning(&wire.held.0[&number], disposition, now)?);
             }
         }
         self.sender.send(&items).map_err(|error| match error {
