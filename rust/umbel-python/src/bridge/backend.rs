@@ -9,8 +9,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use umbel_backend::{Backend, PollingListener, ResultListener, ResultStore};
-use umbel_broker::redis::is_success;
 use umbel_broker::Result;
+use umbel_broker::redis::is_success;
 use umbel_broker::url::hide_password;
 use umbel_protocol::{Limits, ResultWrite};
 

@@ -11,10 +11,10 @@ use umbel_broker::{
 };
 use umbel_protocol::{Destination, Message};
 
+use super::Place;
 use super::consumer::PythonConsumer;
 use super::messages::{self, PyMessage, PyOutgoing};
 use super::substitutes::{Memory, Silence};
-use super::Place;
 use crate::clock::ProcessClock;
 
 /// One `umbel.brokers.base.Broker`. What it says it cannot do is not asked of it.
@@ -147,7 +147,8 @@ impl Handle {
         if self.capabilities.has(capability) {
             return Ok(());
         }
-        let detail = format!("{} cannot {what} (it lacks {capability:?})", self.place.url, capability = capability.name());
+        let detail =
+            format!("{} cannot {what} (it lacks {capability:?})", self.place.url, capability = capability.name());
         Err(BrokerError::Config { setting: "broker_url".to_owned(), detail })
     }
 }

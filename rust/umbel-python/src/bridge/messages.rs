@@ -166,10 +166,7 @@ impl PyOutgoing {
 }
 
 /// A batch as a list.
-pub(super) fn outgoing_list<'py>(
-    py: Python<'py>,
-    batch: &[umbel_broker::Outgoing],
-) -> PyResult<Bound<'py, PyList>> {
+pub(super) fn outgoing_list<'py>(py: Python<'py>, batch: &[umbel_broker::Outgoing]) -> PyResult<Bound<'py, PyList>> {
     let batch = batch.iter().map(|outgoing| PyOutgoing::of(py, outgoing)).collect::<PyResult<Vec<_>>>()?;
     PyList::new(py, batch)
 }

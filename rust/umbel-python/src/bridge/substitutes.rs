@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use umbel_broker::sync::Mutex;
-use umbel_broker::{
-    Clock, Delivery, Disposition, Lane, Listener, Result, Revocation, Revoked, Settlement, Tag, Turn,
-};
+use umbel_broker::{Clock, Delivery, Disposition, Lane, Listener, Result, Revocation, Revoked, Settlement, Tag, Turn};
 use umbel_protocol::{Message, Timestamp};
 
 /// Revocations and turns of one broker's handles.
@@ -180,9 +178,7 @@ impl WaitingRoom {
     /// The broker holds `lost` no more; what of `tags` is worth nothing therefore.
     pub(super) fn forget(&mut self, tags: &[Tag], lost: &[Tag]) -> Vec<Tag> {
         self.waiting.retain(|_, delivery| !lost.contains(&delivery.tag));
-        let is_gone = |tag: &Tag| {
-            self.retired.contains(tag) || lost.contains(self.names.get(tag).unwrap_or(tag))
-        };
+        let is_gone = |tag: &Tag| self.retired.contains(tag) || lost.contains(self.names.get(tag).unwrap_or(tag));
         let gone: Vec<Tag> = tags.iter().filter(|tag| is_gone(tag)).cloned().collect();
         for tag in &gone {
             self.held.remove(tag);

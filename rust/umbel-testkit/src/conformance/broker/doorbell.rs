@@ -22,7 +22,8 @@ fn bell(fixture: &dyn BrokerFixture, queues: &[&str]) -> Bell {
     let names: Vec<String> = queues.iter().map(|queue| (*queue).to_owned()).collect();
     let doorbell = fixture.broker().doorbell(&names).expect("a doorbell");
     // One that takes what it hears would take it away from the others.
-    let ear = fixture.can(Capability::Overhearing).then(|| consumer(fixture, &format!("ear-{}", fastrand::u64(..)), queues));
+    let ear =
+        fixture.can(Capability::Overhearing).then(|| consumer(fixture, &format!("ear-{}", fastrand::u64(..)), queues));
     let ear = ear.filter(|ear| ear.listens());
     let (waker, open) = std::io::pipe().expect("a pipe");
     Bell { doorbell, ear, waker, _open: open }

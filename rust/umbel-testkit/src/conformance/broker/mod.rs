@@ -23,8 +23,8 @@ pub use publishing::*;
 pub use settling::*;
 
 use umbel_broker::Capability::{
-    self, Atomic, Control, Delays, Exchanges, Fairness, Fanout, Leases, Locks, Malformed, Peeking, Priorities, Revocations,
-    Turns, Verbatim,
+    self, Atomic, Control, Delays, Exchanges, Fairness, Fanout, Leases, Locks, Malformed, Peeking, Priorities,
+    Revocations, Turns, Verbatim,
 };
 
 use super::BrokerFixture;
