@@ -103,7 +103,7 @@ class Folder:
 
     def put(self, queue: str, step: str, content: bytes, front: bool = False) -> None:
         number = MIDDLE - self.number() if front else MIDDLE + self.number()
-        self.write(self.queue(queue) / f"{step}.{number}", content)
+        self.write(self.queue(queue) / f"{step}.{number:021d}", content)
 
     def publish(self, batch: Sequence[Outgoing], now: float) -> None:
         for outgoing in batch:
@@ -192,7 +192,9 @@ class DirectoryBroker(Broker):
     def folder(self) -> Folder:
         path = self.url.partition("://")[2].partition("?")[0]
         if not path.startswith("/"):
-            raise ImproperlyConfigured(f"{self.url!r}: name the folder by its absolute path, as in …:///var/spool/tasks")
+            raise ImproperlyConfigured(
+                f"{self.url!r}: name the folder by its absolute path, as in …:///var/spool/tasks"
+            )
         try:
             return Folder(Path(unquote(path)))
         except OSError as error:
@@ -269,7 +271,13 @@ class DirectoryConsumer(Consumer):
             return
         elif settlement.action == "dead":
             letter = folder.path / "dead" / f"{folder.number():020d}.raw"
-            why = {"queue": queue, "kind": settlement.kind, "reason": settlement.reason, "at": self._now(), "step": step}
+            why = {
+                "queue": queue,
+                "kind": settlement.kind,
+                "reason": settlement.reason,
+                "at": self._now(),
+                "step": step,
+            }
             folder.write(letter.with_suffix(".json"), json.dumps(why).encode())
             folder.write(letter, path.read_bytes())
         path.unlink()

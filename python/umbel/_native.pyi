@@ -149,7 +149,7 @@ class Outgoing:
 
     @property
     def exchange(self) -> str:
-        """"" for the queue that `routing_key` names."""
+        """ "" for the queue that `routing_key` names."""
 
     @property
     def routing_key(self) -> str: ...

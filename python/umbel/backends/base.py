@@ -58,4 +58,3 @@ def key_prefix(settings: StoreSettings) -> str:
 def record_key(name: str) -> str:
     """The key of a record in stores of keys and values, as Celery has it."""
     return name if name.startswith(SAVED_GROUP) else TASK + name
-

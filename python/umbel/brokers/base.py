@@ -22,6 +22,7 @@ fault of what was asked: the message or settlement at fault goes to the dead let
 
 from __future__ import annotations
 
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
@@ -60,6 +61,10 @@ __all__ = [
 ExchangeKind = Literal["direct", "topic", "fanout"]
 #: The settings `broker_*`, `task_queue_*`, `worker_lease` and so on that brokers may read, by name.
 BrokerSettings = Mapping[str, Any]
+
+
+#: Secrets in the query of a URL.
+_SECRET = re.compile(r"([?&][^=&]*(?:pass|secret|token)[^=&]*=)[^&;]*", re.IGNORECASE)
 
 
 class Capability(str, Enum):
@@ -198,8 +203,7 @@ class Broker(ABC):
 
     def display_url(self) -> str:
         """The URL for people, without password."""
-        scheme, separator, rest = self.url.partition("://")
-        return f"{scheme}{separator}{hide_password(f'x://{rest}')[4:]}"
+        return _SECRET.sub(r"\1***", hide_password(self.url))
 
     def identity(self) -> str:
         """Equal for two URLs exactly when they name the same store."""

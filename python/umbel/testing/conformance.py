@@ -1,17 +1,17 @@
 """The suite that every broker of Umbel passes, for brokers of others.
 
-    from umbel.testing.conformance import BrokerFixture, broker_cases, run_broker_case
+from umbel.testing.conformance import BrokerFixture, broker_cases, run_broker_case
 
-    class Fixture(BrokerFixture):
-        def __init__(self, folder):
-            self.folder = folder
+class Fixture(BrokerFixture):
+    def __init__(self, folder):
+        self.folder = folder
 
-        def open(self):
-            return DirectoryBroker(f"directory:DirectoryBroker://{self.folder}", {})
+    def open(self):
+        return DirectoryBroker(f"directory:DirectoryBroker://{self.folder}", {})
 
-    @pytest.mark.parametrize("case", broker_cases(DirectoryBroker))
-    def test_conformance(case, tmp_path):
-        run_broker_case(case, Fixture(tmp_path))
+@pytest.mark.parametrize("case", broker_cases(DirectoryBroker))
+def test_conformance(case, tmp_path):
+    run_broker_case(case, Fixture(tmp_path))
 """
 
 from __future__ import annotations

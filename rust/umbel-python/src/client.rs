@@ -156,7 +156,8 @@ impl Client {
         record: &[u8],
         expires: Option<f64>,
     ) -> PyResult<()> {
-        let write = [ResultWrite { task_id, state, record: record.to_vec(), expires: gil::seconds(expires)?, reply_to: None }];
+        let write =
+            [ResultWrite { task_id, state, record: record.to_vec(), expires: gil::seconds(expires)?, reply_to: None }];
         self.call(py, |state, call| state.store()?.with(call, |store| store.write(&write)))
     }
 

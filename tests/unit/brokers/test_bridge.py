@@ -94,7 +94,8 @@ def test_a_connection_that_is_lost_is_opened_anew(tmp_path: Path) -> None:
     class Flaky(DirectoryBroker):
         def publisher(self) -> Publisher:
             opened.append(self)
-            return type("Fails", (Failing,), {"error": OperationalError("gone")})() if opened[1:] == [] else super().publisher()
+            failing = type("Fails", (Failing,), {"error": OperationalError("gone")})
+            return failing() if len(opened) == 1 else super().publisher()
 
     client = client_of(tmp_path, Flaky)
     client.publish([MESSAGE])

@@ -17,7 +17,9 @@ from umbel.exceptions import ImproperlyConfigured
 from umbel.routing import Queue, queues_from_conf
 
 
-@pytest.mark.parametrize("url", ["sqlite:///q.sqlite3", "REDIS://h", "sentinel://h;sentinel://i", "", "nonsense", "odd://h"])
+@pytest.mark.parametrize(
+    "url", ["sqlite:///q.sqlite3", "REDIS://h", "sentinel://h;sentinel://i", "", "nonsense", "odd://h"]
+)
 def test_the_core_has_it_or_nobody(url: str) -> None:
     assert is_native(url)
     assert broker_opener(url, dict) is None
@@ -72,7 +74,10 @@ def test_an_app_uses_it(tmp_path: Path) -> None:
 
 
 def test_brokers_are_told_the_queues() -> None:
-    queues = [Queue("a", max_priority=5, message_ttl=1.5, queue_arguments={"x-queue-type": "quorum"}), Queue("b", "x", "k")]
+    queues = [
+        Queue("a", max_priority=5, message_ttl=1.5, queue_arguments={"x-queue-type": "quorum"}),
+        Queue("b", "x", "k"),
+    ]
     app = Umbel("told", set_as_current=False, changes={"task_queues": queues, "broker_heartbeat": 7})
     told = broker_settings(app.conf, queues_from_conf(app.conf))
     assert told["broker_heartbeat"] == 7
@@ -85,9 +90,9 @@ def test_brokers_are_told_the_queues() -> None:
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        ("proj.mod:Class://user:pw@h/v", "proj.mod:Class://user:**@h/v"),
-        ("amqp+pika://u:pw@h;amqp+pika://u:pw2@i", "amqp+pika://u:**@h;amqp+pika://u:**@i"),
-        ("x:Y:///folder?token=1", "x:Y:///folder?token=**"),
+        ("proj.mod:Class://user:pw@h/v", "proj.mod:Class://user:***@h/v"),
+        ("amqp+pika://u:pw@h;amqp+pika://u:pw2@i", "amqp+pika://u:***@h;amqp+pika://u:***@i"),
+        ("x:Y:///folder?token=1", "x:Y:///folder?token=***"),
     ],
 )
 def test_passwords_are_not_shown(url: str, shown: str) -> None:

@@ -28,7 +28,14 @@ def there_and_back(message: Message) -> Message:
 
 def test_a_message_survives() -> None:
     headers = {"id": "x", "timelimit": [None, 1.5], "n": -(2**40), "flag": True, "none": None, "deep": {"a": [{}]}}
-    properties = {"correlation_id": "c", "reply_to": "r", "priority": 7, "expiration": "60", "message_id": "m", "odd": {"a": 1}}
+    properties = {
+        "correlation_id": "c",
+        "reply_to": "r",
+        "priority": 7,
+        "expiration": "60",
+        "message_id": "m",
+        "odd": {"a": [1]},
+    }
     message = Message(headers, b"\xff", "x/y", "binary", properties, "", "q", True, 3)
     seen = there_and_back(message)
     assert seen.headers == headers

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
-
 from umbel.brokers.base import Admin, DeadLetter, Message
 from umbel.brokers.pika.consuming import DEAD_LETTERS, Got, Tap, declare_dead_letters
 from umbel.brokers.pika.content import DEAD, to_amqp
@@ -92,7 +90,7 @@ class PikaAdmin(Admin):
                 for _, letter in wanted:
                     assert isinstance(letter.payload, Message), "RabbitMQ holds nothing else"
                     self._confirming.topology.queue(self._link, letter.queue)
-                    message = letter.payload.marked(letter.payload.redelivered, 0)
+                    message = letter.payload.marked(False, 0)
                     self._confirming.send("", letter.queue, *to_amqp(message))
                 self._confirming.wait()
             for got, _ in wanted:
@@ -125,15 +123,12 @@ def _all_letters(link: Link) -> Iterator[tuple[Got, DeadLetter]]:
 
 
 def _letter(got: Got) -> DeadLetter:
-    headers = got.message.headers
-    facts: dict[str, Any] = headers.pop(DEAD, None) or {}
-    message = got.message
+    headers, message = got.message.headers, got.message
+    facts = {name: headers.pop(DEAD + name, None) for name in ("id", "queue", "kind", "detail", "at")}
     payload = Message(
         headers, message.body, message.content_type, message.content_encoding, message.properties,
-        str(facts.get("exchange", "")), str(facts.get("routing_key", "")), facts.get("redelivered") is True, message.failures,
+        "", str(facts["queue"] or ""), got.marked, message.failures,
     )  # fmt: skip
-    at = facts.get("at")
-    return DeadLetter(
-        str(facts.get("id", "")), str(facts.get("queue", "")), str(facts.get("kind", "unknown")),
-        str(facts.get("reason", "")), float(at) if isinstance(at, (int, float)) else 0.0, payload,
-    )  # fmt: skip
+    at = facts["at"] if isinstance(facts["at"], int) else 0
+    texts = (str(facts[name] or "") for name in ("id", "queue", "kind", "detail"))
+    return DeadLetter(*texts, at / 1e6, payload)

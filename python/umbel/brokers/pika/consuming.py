@@ -18,7 +18,7 @@ from pika import spec
 from pika.channel import Channel
 
 from umbel.brokers.base import Consumer, Delivery, Exchanged, Message, Settlement
-from umbel.brokers.pika.content import DEAD, from_amqp, to_amqp
+from umbel.brokers.pika.content import DEAD, REDELIVERED, from_amqp, to_amqp
 from umbel.brokers.pika.link import ChannelError, Link
 from umbel.brokers.pika.publishing import Confirming
 from umbel.brokers.pika.topology import Topology
@@ -30,6 +30,8 @@ __all__ = ["DEAD_LETTERS", "PikaConsumer", "Tap"]
 DEAD_LETTERS = "umbel.dead"
 #: What the server sends ahead at most, whatever is asked for.
 _MOST = 1000
+#: Characters of the reason of a dead letter: headers must fit into a frame.
+_LONGEST_REASON = 2000
 #: How long the server has to send as many messages as were ended (seconds).
 _FLOW = 0.003
 
@@ -42,6 +44,8 @@ class Got(NamedTuple):
     message: Message
     tap: Tap
     consumer: str
+    #: Whether its headers say that it was handed out before; the server says so of every letter that was looked at.
+    marked: bool
 
 
 class Tap:
@@ -94,7 +98,8 @@ class Tap:
         message = from_amqp(properties, body, method.exchange, method.routing_key, method.redelivered)
         if method.consumer_tag == self._tag:
             self.credit -= 1
-        self._into.append(Got(self.queue, method.delivery_tag, message, self, method.consumer_tag))
+        marked = REDELIVERED in (properties.headers or {})
+        self._into.append(Got(self.queue, method.delivery_tag, message, self, method.consumer_tag, marked))
 
 
 class PikaConsumer(Consumer):
@@ -183,13 +188,15 @@ class PikaConsumer(Consumer):
         """Sends another message in the place of one that ends."""
         publisher, queue, message = self._follow_ups(), got.queue, got.message
         if settlement.action == "dead":
-            letter = {
-                "id": str(uuid.uuid4()), "queue": queue, "kind": settlement.kind, "reason": settlement.reason,
-                "at": time.time(), "exchange": message.exchange, "routing_key": message.routing_key,
-                "redelivered": message.redelivered,
+            why = {
+                "id": str(uuid.uuid4()), "queue": queue, "kind": settlement.kind,
+                "detail": settlement.reason[:_LONGEST_REASON], "at": int(time.time() * 1e6),
             }  # fmt: skip
             declare_dead_letters(publisher.link)
-            publisher.send("", DEAD_LETTERS, *to_amqp(message, **{DEAD: letter}))
+            properties, body = to_amqp(message, **{DEAD + name: value for name, value in why.items()})
+            # It is to stay, whatever was meant for the task.
+            properties.expiration, properties.delivery_mode = None, 2
+            publisher.send("", DEAD_LETTERS, properties, body)
         elif settlement.action == "delay":
             place = publisher.topology.delay(publisher.link, queue, settlement.until - time.time())
             publisher.send("", place, *to_amqp(message))

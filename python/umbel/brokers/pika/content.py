@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import pika
+import pika.data
 
 from umbel.brokers.base import Message
 
 __all__ = ["DEAD", "from_amqp", "to_amqp"]
 
-#: Headers of ours: failed deliveries, properties that AMQP has no place for, why a message is dead.
-FAILURES, OTHERS, DEAD = "umbel_deliveries", "umbel_properties", "umbel_dead"
-#: As kombu marks what it restores.
-REDELIVERED = "redelivered"
+#: Headers of ours, as the core's own client has them: failed deliveries, handed out before, properties that AMQP has no
+#: place for (as JSON), and what those of dead letters begin with.
+FAILURES, REDELIVERED, OTHERS, DEAD = "umbel_deliveries", "umbel_redelivered", "umbel_extra", "umbel_dead_"
 #: Headers go into one frame, which has 131,072 bytes (as a rule) for them and everything about them.
 _MOST_HEADERS = 120_000
 #: What RabbitMQ writes into headers as messages wait for their time.
-_TRACES = ("x-death", "x-first-death-", "x-last-death-")
+_TRACES = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
 #: Properties of AMQP beside those that task messages always have.
 _TEXTS = ("message_id", "app_id", "type", "user_id", "cluster_id")
+
+
+def _encode_value(pieces: list[bytes], value: Any) -> int:
+    if isinstance(value, float):
+        pieces.append(struct.pack(">cd", b"d", value))
+        return 9
+    return int(_pikas(pieces, value))
+
+
+# pika reads floats in tables and does not write them: time limits are some.
+_pikas, pika.data.encode_value = pika.data.encode_value, _encode_value
 
 
 def to_amqp(message: Message, **headers: Any) -> tuple[pika.BasicProperties, bytes]:
@@ -45,7 +58,7 @@ def to_amqp(message: Message, **headers: Any) -> tuple[pika.BasicProperties, byt
     priority = given.pop("priority", 0) or 0
     given.pop("delivery_tag", None)
     if given:
-        table[OTHERS] = given
+        table[OTHERS] = json.dumps(given)
     check_table(table)
     properties = pika.BasicProperties(
         content_type=message.content_type or None,
@@ -81,8 +94,8 @@ def from_amqp(
     """The message as the core knows it."""
     table = {str(name): _plain(value) for name, value in (properties.headers or {}).items() if not _is_trace(name)}
     failures = table.pop(FAILURES, 0)
-    marked = table.pop(REDELIVERED, False)
-    found: dict[str, Any] = dict(table.pop(OTHERS, None) or {})
+    marked = table.pop(REDELIVERED, None) is not None
+    found: dict[str, Any] = _others(table.pop(OTHERS, None))
     for name in ("correlation_id", "reply_to", "delivery_mode", "priority", "expiration", *_TEXTS):
         value = getattr(properties, name)
         if value is not None:
@@ -95,9 +108,17 @@ def from_amqp(
         found,
         exchange,
         routing_key,
-        redelivered or marked is True,
+        redelivered or marked,
         failures if isinstance(failures, int) and failures > 0 else 0,
     )
+
+
+def _others(text: Any) -> dict[str, Any]:
+    try:
+        found = json.loads(text or "{}")
+    except (TypeError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _is_trace(name: object) -> bool:

@@ -251,7 +251,11 @@ def _meaning(error: BaseException) -> OperationalError:
     if isinstance(error, OperationalError):
         return error
     text = _text(error)
-    refused = (exceptions.ProbableAuthenticationError, exceptions.AuthenticationError, exceptions.ProbableAccessDeniedError)
+    refused = (
+        exceptions.ProbableAuthenticationError,
+        exceptions.AuthenticationError,
+        exceptions.ProbableAccessDeniedError,
+    )
     code = getattr(error, "reply_code", None)
     if isinstance(error, refused) or code == _REFUSED:
         return AccessRefused(text)

@@ -48,8 +48,13 @@ impl Place {
     /// Calls the method without arguments that ends `object`, unless the interpreter is ending and does so anyway.
     fn end(&self, object: &Py<PyAny>, method: &str) {
         Python::try_attach(|py| {
+            // Objects also go while an exception is on its way, which is not to meet another.
+            let pending = PyErr::take(py);
             if let Err(error) = object.call_method0(py, method) {
                 log::warn!("{}: cannot be closed: {error}", self.url);
+            }
+            if let Some(pending) = pending {
+                pending.restore(py);
             }
         });
     }
