@@ -1,5 +1,5 @@
-"""Producer x worker, each of them Celery or Umbel through pika, on RabbitMQ: on classic queues with results by `rpc://`,
-and on quorum queues with results in Redis."""
+"""Producer x worker, each of them Celery or Umbel, on RabbitMQ: Umbel by itself and through pika, on classic and on quorum
+queues, with results by `rpc://` and in Redis."""
 
 from __future__ import annotations
 
@@ -40,17 +40,26 @@ class Fleet:
         return self.clients[client].tasks[f"compat.{task}"].apply_async(args, queue=f"for-{worker}", **options)
 
 
-@pytest.fixture(scope="module", params=[("classic", "rpc"), ("quorum", "redis")], ids="-".join)
+#: Umbel's way to the server, the type of queues, and where results go.
+FLEETS = [
+    ("native", "classic", "redis"),
+    ("native", "quorum", "redis"),
+    ("pika", "classic", "rpc"),
+    ("pika", "quorum", "redis"),
+]
+
+
+@pytest.fixture(scope="module", params=FLEETS, ids="-".join)
 def fleet(
     request: pytest.FixtureRequest, rabbit_server: RabbitServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Fleet]:
     """Started once for each kind of queue."""
-    queue_type, results = request.param
+    way, queue_type, results = request.param
     vhost = rabbit_server.new_vhost()
     plain = rabbit_server.url(vhost)
-    broker = {"celery": plain, "umbel": plain.replace("amqp://", "amqp+pika://")}
+    broker = {"celery": plain, "umbel": plain if way == "native" else plain.replace("amqp://", "amqp+pika://")}
     store = "rpc://" if results == "rpc" else request.getfixturevalue("redis_server").url(2)
-    folder = tmp_path_factory.mktemp(queue_type)
+    folder = tmp_path_factory.mktemp(f"{way}-{queue_type}")
     arguments = {"celery": QUIET, "umbel": ("-l", "INFO")}
     workers, clients = {}, {}
     for name in NAMES:
