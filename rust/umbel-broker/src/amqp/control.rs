@@ -44,8 +44,15 @@ struct Wire {
     link: Link,
     topology: Topology,
     listening: bool,
-    /// By the names of their queues, which are the consumer tags.
-    boxes: HashMap<String, Vec<Message>>,
+    /// By the names of their queues.
+    boxes: HashMap<String, AnswerBox>,
+}
+
+/// What has come into an open box.
+struct AnswerBox {
+    /// Of this opening: what was on its way to an earlier one is not for this.
+    consumer_tag: String,
+    answers: Vec<Message>,
 }
 
 impl AmqpControl {
@@ -119,8 +126,8 @@ impl Control for AmqpControl {
                 wire.listening = true;
             }
             let Destination { exchange, routing_key } = address;
-            listen(&mut wire.link, &queue, exchange, "direct", routing_key)?;
-            wire.boxes.insert(queue, Vec::new());
+            let consumer_tag = listen(&mut wire.link, &queue, exchange, "direct", routing_key)?;
+            wire.boxes.insert(queue, AnswerBox { consumer_tag, answers: Vec::new() });
             Ok(())
         })
     }
@@ -133,7 +140,8 @@ impl Control for AmqpControl {
             }
             wire.catch_up(&queue)?;
             loop {
-                let answers = wire.boxes.get_mut(&queue).map(std::mem::take).unwrap_or_default();
+                let open = wire.boxes.get_mut(&queue);
+                let answers = open.map(|open| std::mem::take(&mut open.answers)).unwrap_or_default();
                 let left = deadline.saturating_duration_since(Instant::now());
                 if !answers.is_empty() || left.is_zero() {
                     return Ok(answers);
@@ -167,8 +175,8 @@ impl Wire {
     fn take(&mut self, event: Event) {
         let Event::Content { content, .. } = event else { return };
         let Method::BasicDeliver { consumer_tag, .. } = &content.method else { return };
-        if let Some(answers) = self.boxes.get_mut(consumer_tag) {
-            answers.extend(heard(*content));
+        if let Some(open) = self.boxes.values_mut().find(|open| open.consumer_tag == *consumer_tag) {
+            open.answers.extend(heard(*content));
         }
     }
 
@@ -195,8 +203,9 @@ fn box_name(address: &Destination) -> String {
     format!("{}.{}", address.routing_key, address.exchange)
 }
 
-/// Declares a queue of this connection alone, binds it and consumes from it without acknowledging.
-fn listen(link: &mut Link, queue: &str, exchange: &str, kind: &str, routing_key: &str) -> umbel_amqp::Result<()> {
+/// Declares a queue of this connection alone, binds it and consumes from it without acknowledging; the consumer tag.
+fn listen(link: &mut Link, queue: &str, exchange: &str, kind: &str, routing_key: &str) -> umbel_amqp::Result<String> {
+    let consumer_tag = uuid::Uuid::new_v4().to_string();
     let arguments = Table::new().with("x-expires", QUEUE_LIFE).with("x-message-ttl", MESSAGE_LIFE);
     let mut declare = Method::queue_declare(queue, arguments);
     if let Method::QueueDeclare { durable, exclusive, auto_delete, .. } = &mut declare {
@@ -206,9 +215,10 @@ fn listen(link: &mut Link, queue: &str, exchange: &str, kind: &str, routing_key:
         Method::exchange_declare(exchange, kind, false),
         declare,
         Method::queue_bind(queue, exchange, routing_key),
-        Method::consume(queue, queue, true),
+        Method::consume(queue, &consumer_tag, true),
     ];
-    methods.iter().try_for_each(|method| link.call(CHANNEL, method).map(drop))
+    methods.iter().try_for_each(|method| link.call(CHANNEL, method).map(drop))?;
+    Ok(consumer_tag)
 }
 
 /// See [`crate::Listener`].

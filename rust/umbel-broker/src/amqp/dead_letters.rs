@@ -132,7 +132,9 @@ pub(super) fn walk(
             }
         }
     }
-    // What is not acknowledged goes back to its place.
+    // What is not acknowledged goes back to its place, and is there once the queue answers.
+    link.send(CHANNEL, &Method::BasicNack { delivery_tag: 0, multiple: true, requeue: true })?;
+    link.call(CHANNEL, &Method::queue_look(queue))?;
     link.call(CHANNEL, &Method::ChannelClose { code: 200, text: String::new(), class: 0, method: 0 })?;
     visited
 }

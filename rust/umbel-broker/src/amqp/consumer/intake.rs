@@ -215,14 +215,17 @@ impl Wire {
     fn let_in_for_once(&mut self, want: usize, options: &AmqpOptions) -> umbel_amqp::Result<()> {
         self.intake.sources.iter_mut().for_each(|source| source.wanted = want.min(MOST));
         self.subscribe(options)?;
+        self.look_at_queues()?;
+        self.catch_up()?;
+        self.take_in()
+    }
+
+    /// Waits until each queue has done what it was told before.
+    pub(super) fn look_at_queues(&mut self) -> umbel_amqp::Result<()> {
         for source in &self.intake.sources {
             self.link.send(CHANNEL, &Method::queue_look(&source.queue))?;
         }
-        for _ in 0..self.intake.sources.len() {
-            self.link.answer(CHANNEL)?;
-        }
-        self.catch_up()?;
-        self.take_in()
+        (0..self.intake.sources.len()).try_for_each(|_| self.link.answer(CHANNEL).map(drop))
     }
 
     /// Waits until the server has done all that it was told.
@@ -237,7 +240,7 @@ impl Wire {
     }
 
     /// Ends all subscriptions, and gives back what waits here.
-    fn withdraw(&mut self) -> umbel_amqp::Result<()> {
+    pub(super) fn withdraw(&mut self) -> umbel_amqp::Result<()> {
         for index in 0..self.intake.sources.len() {
             let source = &mut self.intake.sources[index];
             source.wanted = 0;
@@ -247,7 +250,8 @@ impl Wire {
             }
         }
         self.take_in()?;
-        let back = std::iter::from_fn(|| self.intake.take()).map(|(_, arrived)| arrived).collect();
+        let back = self.intake.sources.iter_mut().flat_map(|source| source.waiting.drain(..)).collect();
+        self.intake.count = 0;
         self.give_back(back)?;
         self.catch_up()
     }

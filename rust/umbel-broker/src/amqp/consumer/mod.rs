@@ -80,8 +80,7 @@ impl AmqpConsumer {
     /// Gives everything back, if there is still somebody to give it to.
     fn disconnect(&mut self) {
         let Some(mut wire) = self.wire.take() else { return };
-        let close = umbel_amqp::Method::ChannelClose { code: 200, text: String::new(), class: 0, method: 0 };
-        if wire.link.is_open() && wire.link.call(CHANNEL, &close).is_ok() {
+        if wire.link.is_open() && wire.return_all().is_ok() {
             wire.link.close();
         }
     }
@@ -113,6 +112,14 @@ impl AmqpConsumer {
 }
 
 impl Wire {
+    /// Gives everything back, which is in its place once the queues answer.
+    fn return_all(&mut self) -> umbel_amqp::Result<()> {
+        let everything = umbel_amqp::Method::BasicNack { delivery_tag: 0, multiple: true, requeue: true };
+        self.withdraw()?;
+        self.link.send(CHANNEL, &everything)?;
+        self.look_at_queues()
+    }
+
     /// Takes in what has come, without waiting.
     fn take_in(&mut self) -> umbel_amqp::Result<()> {
         while let Some(event) = self.link.poll()? {
