@@ -23,7 +23,7 @@ def require_rabbitmq() -> str:
 
 
 class RabbitServer:
-    """Runs from construction to `stop`. It takes seconds to start: have one for the session, and virtual hosts for tests."""
+    """Runs from construction to `stop`. It takes seconds to start: tests share one, with virtual hosts of their own."""
 
     def __init__(self) -> None:
         require_rabbitmq()
@@ -88,14 +88,16 @@ class RabbitServer:
 
     def stop(self) -> None:
         """Ends it and removes its folder."""
-        assert self._keeper.stdin is not None and self._keeper.stdout is not None
+        assert self._keeper.stdin is not None
+        assert self._keeper.stdout is not None
         self._keeper.stdin.close()
         self._keeper.wait(30)
         self._keeper.stdout.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _tell(self, word: str) -> None:
-        assert self._keeper.stdin is not None and self._keeper.stdout is not None
+        assert self._keeper.stdin is not None
+        assert self._keeper.stdout is not None
         self._keeper.stdin.write(f"{word}\n")
         self._keeper.stdin.flush()
         assert self._keeper.stdout.readline() == f"{word}\n"

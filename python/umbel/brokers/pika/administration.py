@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+
 from umbel.brokers.base import Admin, DeadLetter, Message
 from umbel.brokers.pika.consuming import DEAD_LETTERS, Got, Tap, declare_dead_letters
 from umbel.brokers.pika.content import DEAD, to_amqp

@@ -1,8 +1,8 @@
 """Taking messages and ending them.
 
-A fetch opens a *tap* for each queue: a consumer that the server gives no more than a number of messages. Once it has got what
-it wants the taps stay open, for they are full: what is acknowledged lets as many flow in for the next fetch. A fetch that
-finds too little closes them, so that nothing is held that nobody asked for; a wait opens them anew.
+A fetch opens a *tap* for each queue: a consumer that the server gives no more than a number of messages. Once it has
+got what it wants the taps stay open, for they are full: what is acknowledged lets as many flow in for the next fetch. A
+fetch that finds too little closes them, so that nothing is held that nobody asked for; a wait opens them anew.
 """
 
 from __future__ import annotations

@@ -54,8 +54,8 @@ class Confirming:
         self._returned.append((method.exchange, method.routing_key))
 
     def publish(self, batch: Sequence[Outgoing]) -> None:
-        """As `Publisher.publish`. A message for an exchange that is not there closes the channel, and the ones before it may
-        have been sent."""
+        """As `Publisher.publish`. A message for an exchange that is not there closes the channel, and the ones before
+        it may have been sent."""
         self.send_all(batch)
         self.wait()
 
