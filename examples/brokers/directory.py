@@ -186,6 +186,7 @@ class DirectoryBroker(Broker):
         Capability.MALFORMED,
         Capability.OVERHEARING,
         Capability.PEEKING,
+        Capability.FRONT,
     )
 
     def now(self) -> float:

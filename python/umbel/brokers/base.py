@@ -110,6 +110,8 @@ class Capability(str, Enum):
     LOCKS = "locks"
     #: Rate limits that workers share. Without it: they are each worker's own.
     TURNS = "turns"
+    #: What goes back to the front of a queue is next in line. Without it: somewhere in it.
+    FRONT = "front"
 
     def __str__(self) -> str:
         return str(self.value)

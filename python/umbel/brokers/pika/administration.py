@@ -115,12 +115,12 @@ def _all_letters(link: Link) -> Iterator[tuple[Got, DeadLetter]]:
     tap = Tap(link, DEAD_LETTERS, ready)
     while True:
         tap.open(_PAGE)
-        link.call(link.channel.basic_qos, prefetch_count=1, global_qos=False)
-        if not ready:
-            return
+        is_last = tap.runs_dry()
         while ready:
             got = ready.popleft()
             yield got, _letter(got)
+        if is_last:
+            return
 
 
 def _letter(got: Got) -> DeadLetter:

@@ -72,6 +72,17 @@ class Tap:
         self._tag, self.credit = str(uuid.uuid4()), min(count, _MOST)
         self._link.call(channel.basic_consume, self.queue, self._received, consumer_tag=self._tag)
 
+    def runs_dry(self) -> bool:
+        """Whether the queue had less to give than this tap was opened for; asked once what it had is here."""
+        self._link.look()
+        if self.credit:
+            # Whoever is asked about a queue has sent before what was in it, and the channel passes that on before it
+            # answers a call of its own.
+            channel = self._link.channel
+            self._link.call(channel.queue_declare, self.queue, passive=True)
+            self._link.call(channel.basic_qos, prefetch_count=1, global_qos=False)
+        return self.credit > 0
+
     def close(self) -> None:
         """No more messages come."""
         if self._tag is not None:
@@ -232,8 +243,7 @@ class PikaConsumer(Consumer):
         dry: set[Tap] = set()
         while (missing := want - len(self._ready)) > 0 and len(dry) < len(self._taps):
             opened = self._open_taps([tap for tap in self._taps if tap not in dry], missing)
-            self._flush()
-            dry |= {tap for tap in opened if tap.credit}
+            dry |= {tap for tap in opened if tap.runs_dry()}
         if len(self._ready) < want:
             self._close_taps()
 
@@ -249,10 +259,6 @@ class PikaConsumer(Consumer):
                 self._topology.queue(self._link, tap.queue)
                 tap.open(share)
         return [tap for tap, share in shares if share]
-
-    def _flush(self) -> None:
-        """Once the server answers a call it has sent what it had when consumers were opened."""
-        self._link.call(self._link.channel.basic_qos, prefetch_count=1, global_qos=False)
 
     def _close_taps(self) -> None:
         self._listening = False

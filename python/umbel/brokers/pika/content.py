@@ -76,7 +76,7 @@ def to_amqp(message: Message, **headers: Any) -> tuple[pika.BasicProperties, byt
         content_type=message.content_type or None,
         content_encoding=message.content_encoding or None,
         headers=table,
-        delivery_mode=known["delivery_mode"] or 2,
+        delivery_mode=known["delivery_mode"],
         priority=min(max(int(priority), 0), 255),
         correlation_id=known["correlation_id"],
         reply_to=known["reply_to"],
