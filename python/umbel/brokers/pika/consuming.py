@@ -273,8 +273,9 @@ class PikaConsumer(Consumer):
 
     def exchange(self, settlements: Sequence[Settlement], want: int) -> Exchanged:
         """As `Consumer.exchange`."""
-        if not want:
-            # Nothing is to flow in that nobody wants.
+        ends = sum(settlement.tag in self._held for settlement in settlements)
+        if len(self._ready) + self._credit() + ends > want:
+            # No more is to flow in than somebody wants.
             self._guarded(self._close_taps)
         return super().exchange(settlements, want)
 
