@@ -292,6 +292,8 @@ class PikaConsumer(Consumer):
         woken: list[bool] = []
 
         def listen() -> None:
+            # A queue that was deleted is declared anew.
+            self._link.look()
             if not self._listening:
                 self._open_taps(list(self._taps), max(self._want, len(self._taps)))
                 self._listening = True
@@ -320,7 +322,7 @@ class PikaConsumer(Consumer):
         if not self._closed:
             self._closed = True
             self._guarded(self._close_taps)
-            self._link.close()
+            self.disconnect()
 
     def disconnect(self) -> None:
         """As `Consumer.disconnect`."""
