@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -59,7 +58,7 @@ class Folder:
         self.path = path
         for name in ("queues", "held", "delayed", "dead", "workers"):
             (path / name).mkdir(parents=True, exist_ok=True)
-        self._lock = open(path / "lock", "a+")
+        self._lock = open(path / "lock", "a+")  # noqa: SIM115, open as long as the handle
 
     def close(self) -> None:
         self._lock.close()
@@ -98,7 +97,7 @@ class Folder:
 
     def ready(self, queue: str) -> list[str]:
         with contextlib.suppress(FileNotFoundError):
-            return sorted(os.listdir(self.queue(queue)))
+            return sorted(_names(self.queue(queue)))
         return []
 
     def put(self, queue: str, step: str, content: bytes, front: bool = False) -> None:
@@ -123,7 +122,7 @@ class Folder:
     def waiting(self) -> list[tuple[float, str, str, Path]]:
         """Due time, step, queue and file of delayed messages, in due order."""
         found = []
-        for name in sorted(os.listdir(self.path / "delayed")):
+        for name in sorted(_names(self.path / "delayed")):
             place, _, queue = name.partition("!")
             due, _, step = place.split(".")
             found.append((int(due) / 1e6, step, unquote(queue), self.path / "delayed" / name))
@@ -139,7 +138,7 @@ class Folder:
         """Number, step, queue and file of what a worker holds, in the order it was taken."""
         folder, found = self.path / "held" / quote(worker, safe=""), []
         with contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(folder):
+            for name in _names(folder):
                 place, _, queue = name.partition("!")
                 number, step = place.split(".")
                 found.append((int(number), step, unquote(queue), folder / name))
@@ -152,6 +151,10 @@ class Folder:
             self.put(queue, step, _returned(path.read_bytes(), failed), front=True)
             path.unlink()
         return len(back)
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
 
 
 def _step(message: Message) -> str:
@@ -183,6 +186,7 @@ class DirectoryBroker(Broker):
         Capability.MALFORMED,
         Capability.OVERHEARING,
         Capability.PEEKING,
+        Capability.FRONT,
     )
 
     def now(self) -> float:
@@ -305,7 +309,7 @@ class DirectoryConsumer(Consumer):
         with folder.locked():
             self._renew()
             folder.move_due(self._now())
-            for name in os.listdir(folder.path / "workers"):
+            for name in _names(folder.path / "workers"):
                 lease = folder.path / "workers" / name
                 if float(lease.read_text()) <= self._now():
                     returned += folder.give_back(unquote(name), failed=True)
@@ -400,7 +404,7 @@ class DirectoryDoorbell(PollingDoorbell):
         self._seen = self._delayed()
 
     def _delayed(self) -> set[str]:
-        return set(os.listdir(self._folder.path / "delayed"))
+        return set(_names(self._folder.path / "delayed"))
 
     def rings(self) -> bool:
         before, self._seen = self._seen, self._delayed()

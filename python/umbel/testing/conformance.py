@@ -28,8 +28,8 @@ __all__ = ["BrokerFixture", "broker_cases", "run_broker_case"]
 class BrokerFixture(ABC):
     """An empty broker of its own for one case."""
 
-    #: Lease the cases open consumers with, and how far in the future they delay messages (seconds). Short, for `advance`
-    #: really waits unless it is replaced.
+    #: Lease the cases open consumers with, and how far in the future they delay messages (seconds). Short, for
+    #: `advance` really waits unless it is replaced.
     lease: float = 0.4
     delay: float = 0.4
 

@@ -44,11 +44,13 @@ pub enum Capability {
     Locks = 1 << 15,
     /// Rate limits that workers share.
     Turns = 1 << 16,
+    /// What goes back to the front of a queue is next in line. Without it: somewhere in it.
+    Front = 1 << 17,
 }
 
 impl Capability {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Atomic,
         Self::Leases,
         Self::Delays,
@@ -66,6 +68,7 @@ impl Capability {
         Self::Revocations,
         Self::Locks,
         Self::Turns,
+        Self::Front,
     ];
 
     /// Its name in settings and in Python.
@@ -88,6 +91,7 @@ impl Capability {
             Self::Revocations => "revocations",
             Self::Locks => "locks",
             Self::Turns => "turns",
+            Self::Front => "front",
         }
     }
 

@@ -193,7 +193,13 @@ fn progress_is_stored_before_the_end() {
     let mut worker = bench.worker_without_pool();
     let link = hand_child(&mut worker, 1);
     let job = next(&link);
-    let started = ResultWrite { task_id: "0".into(), state: "STARTED".into(), record: b"s".to_vec(), expires: None };
+    let started = ResultWrite {
+        task_id: "0".into(),
+        state: "STARTED".into(),
+        record: b"s".to_vec(),
+        expires: None,
+        reply_to: None,
+    };
     link.progress(job.id, &started).unwrap();
     bench.wait_until(|| bench.record("0").as_deref() == Some(b"s"));
     link.finish(&finished(&job, Vec::new())).unwrap();

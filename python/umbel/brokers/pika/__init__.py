@@ -1,8 +1,8 @@
 """RabbitMQ through pika: `amqp+pika://user:password@host:5672/vhost`, the fallback for what the core's own client does
 not reach. Queues, exchanges and messages are Celery's.
 
-Each handle has a connection of its own. pika's loop runs in the thread that uses the handle, as long as a call takes, and
-at least at every heartbeat of a consumer.
+Each handle has a connection of its own. pika's loop runs in the thread that uses the handle, as long as a call takes,
+and at least at every heartbeat of a consumer.
 """
 
 from __future__ import annotations

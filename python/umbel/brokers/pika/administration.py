@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+
 from umbel.brokers.base import Admin, DeadLetter, Message
 from umbel.brokers.pika.consuming import DEAD_LETTERS, Got, Tap, declare_dead_letters
 from umbel.brokers.pika.content import DEAD, to_amqp
@@ -114,12 +115,12 @@ def _all_letters(link: Link) -> Iterator[tuple[Got, DeadLetter]]:
     tap = Tap(link, DEAD_LETTERS, ready)
     while True:
         tap.open(_PAGE)
-        link.call(link.channel.basic_qos, prefetch_count=1, global_qos=False)
-        if not ready:
-            return
+        is_last = tap.runs_dry()
         while ready:
             got = ready.popleft()
             yield got, _letter(got)
+        if is_last:
+            return
 
 
 def _letter(got: Got) -> DeadLetter:

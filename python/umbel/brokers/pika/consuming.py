@@ -1,8 +1,8 @@
 """Taking messages and ending them.
 
-A fetch opens a *tap* for each queue: a consumer that the server gives no more than a number of messages. Once it has got what
-it wants the taps stay open, for they are full: what is acknowledged lets as many flow in for the next fetch. A fetch that
-finds too little closes them, so that nothing is held that nobody asked for; a wait opens them anew.
+A fetch opens a *tap* for each queue: a consumer that the server gives no more than a number of messages. Once it has
+got what it wants the taps stay open, for they are full: what is acknowledged lets as many flow in for the next fetch. A
+fetch that finds too little closes them, so that nothing is held that nobody asked for; a wait opens them anew.
 """
 
 from __future__ import annotations
@@ -71,6 +71,17 @@ class Tap:
         self._link.call(channel.basic_qos, prefetch_count=min(count, _MOST), global_qos=False)
         self._tag, self.credit = str(uuid.uuid4()), min(count, _MOST)
         self._link.call(channel.basic_consume, self.queue, self._received, consumer_tag=self._tag)
+
+    def runs_dry(self) -> bool:
+        """Whether the queue had less to give than this tap was opened for; asked once what it had is here."""
+        self._link.look()
+        if self.credit:
+            # Whoever is asked about a queue has sent before what was in it, and the channel passes that on before it
+            # answers a call of its own.
+            channel = self._link.channel
+            self._link.call(channel.queue_declare, self.queue, passive=True)
+            self._link.call(channel.basic_qos, prefetch_count=1, global_qos=False)
+        return self.credit > 0
 
     def close(self) -> None:
         """No more messages come."""
@@ -232,8 +243,7 @@ class PikaConsumer(Consumer):
         dry: set[Tap] = set()
         while (missing := want - len(self._ready)) > 0 and len(dry) < len(self._taps):
             opened = self._open_taps([tap for tap in self._taps if tap not in dry], missing)
-            self._flush()
-            dry |= {tap for tap in opened if tap.credit}
+            dry |= {tap for tap in opened if tap.runs_dry()}
         if len(self._ready) < want:
             self._close_taps()
 
@@ -250,10 +260,6 @@ class PikaConsumer(Consumer):
                 tap.open(share)
         return [tap for tap, share in shares if share]
 
-    def _flush(self) -> None:
-        """Once the server answers a call it has sent what it had when consumers were opened."""
-        self._link.call(self._link.channel.basic_qos, prefetch_count=1, global_qos=False)
-
     def _close_taps(self) -> None:
         self._listening = False
         for tap in self._taps:
@@ -267,8 +273,9 @@ class PikaConsumer(Consumer):
 
     def exchange(self, settlements: Sequence[Settlement], want: int) -> Exchanged:
         """As `Consumer.exchange`."""
-        if not want:
-            # Nothing is to flow in that nobody wants.
+        ends = sum(settlement.tag in self._held for settlement in settlements)
+        if len(self._ready) + self._credit() + ends > want:
+            # No more is to flow in than somebody wants.
             self._guarded(self._close_taps)
         return super().exchange(settlements, want)
 
@@ -285,6 +292,8 @@ class PikaConsumer(Consumer):
         woken: list[bool] = []
 
         def listen() -> None:
+            # A queue that was deleted is declared anew.
+            self._link.look()
             if not self._listening:
                 self._open_taps(list(self._taps), max(self._want, len(self._taps)))
                 self._listening = True
@@ -313,7 +322,7 @@ class PikaConsumer(Consumer):
         if not self._closed:
             self._closed = True
             self._guarded(self._close_taps)
-            self._link.close()
+            self.disconnect()
 
     def disconnect(self) -> None:
         """As `Consumer.disconnect`."""

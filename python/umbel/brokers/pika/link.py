@@ -109,6 +109,7 @@ class Link:
         self._failure: BaseException | None = None
         self._channel_failure: ChannelError | None = None
         self._blocked = False
+        self._released = False
         problem: Exception = OperationalError("no server is named")
         for server in servers:
             try:
@@ -227,7 +228,7 @@ class Link:
 
     def close(self) -> None:
         """Says goodbye if the server still listens; never raises."""
-        if self._failure is None:
+        if self._failure is None and not self._released:
             with contextlib.suppress(Exception):
                 self._connection.close()
                 # Its answer ends the connection, which is told as an error.
@@ -237,6 +238,7 @@ class Link:
         self._release()
 
     def _release(self) -> None:
+        self._released = True
         with contextlib.suppress(Exception):
             self._loop.deactivate_poller()
             self._loop.close()

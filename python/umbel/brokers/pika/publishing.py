@@ -20,6 +20,12 @@ __all__ = ["Confirming", "PikaPublisher"]
 
 #: Messages that are due sooner than this go straight to their queue: the worker waits for the rest (seconds).
 _SOON = 0.5
+#: How long to wait before looking whether the server has blocked the connection (seconds).
+_LOOK = 0.25
+
+
+#: A message that no queue took: exchange, routing key, properties and body.
+Returned = tuple[str, str, pika.BasicProperties, bytes]
 
 
 class Confirming:
@@ -31,7 +37,7 @@ class Confirming:
         self._sent = 0
         self._open: set[int] = set()
         self._refused = False
-        self._returned: list[tuple[str, str]] = []
+        self._returned: list[Returned] = []
         link.on_channel = self._begin
         self._begin(link.channel)
 
@@ -50,12 +56,14 @@ class Confirming:
         else:
             self._open.discard(tag)
 
-    def _on_return(self, _channel: Channel, method: spec.Basic.Return, *_: object) -> None:
-        self._returned.append((method.exchange, method.routing_key))
+    def _on_return(
+        self, _channel: Channel, method: spec.Basic.Return, properties: pika.BasicProperties, body: bytes
+    ) -> None:
+        self._returned.append((method.exchange, method.routing_key, properties, body))
 
     def publish(self, batch: Sequence[Outgoing]) -> None:
-        """As `Publisher.publish`. A message for an exchange that is not there closes the channel, and the ones before it may
-        have been sent."""
+        """As `Publisher.publish`. A message for an exchange that is not there closes the channel, and the ones before
+        it may have been sent."""
         self.send_all(batch)
         self.wait()
 
@@ -88,20 +96,35 @@ class Confirming:
 
     def wait(self) -> None:
         """Waits until the server has all that was sent. Raises Unroutable, Unavailable, OperationalError."""
+        returned = self._confirmed()
+        lost = [(exchange, key) for exchange, key, *_ in returned if exchange]
+        again = [] if lost else returned
+        if again:
+            # Queues that were deleted since they were declared.
+            self.topology.forget()
+            with _understood():
+                for exchange, key, properties, body in again:
+                    self.topology.queue(self.link, key)
+                    self.send(exchange, key, properties, body)
+            lost = [(exchange, key) for exchange, key, *_ in self._confirmed()]
+        if lost:
+            raise Unroutable(*lost[0])
+
+    def _confirmed(self) -> list[Returned]:
+        """Waits for confirmations, and returns what no queue took."""
         deadline = time.monotonic() + PATIENCE
         with _understood():
-            while not self.link.run(lambda: not self._open or self.link.is_blocked, 1.0):
+            while not self.link.run(lambda: not self._open, _LOOK):
+                if self.link.is_blocked:
+                    self._open.clear()
+                    raise Unavailable("RabbitMQ has blocked this connection: it is short of memory or disk")
                 if time.monotonic() > deadline:
                     raise OperationalError(f"RabbitMQ has not confirmed a message within {PATIENCE:g} s")
         returned, refused = self._returned, self._refused
         self._returned, self._refused = [], False
-        if self._open:
-            self._open.clear()
-            raise Unavailable("RabbitMQ has blocked this connection: it is short of memory or disk")
-        if returned:
-            raise Unroutable(*returned[0])
         if refused:
             raise Unavailable("RabbitMQ refused a message: its queue is full, or is being deleted")
+        return returned
 
 
 @contextmanager

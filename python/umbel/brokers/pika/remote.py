@@ -77,8 +77,8 @@ class PikaControl(Control):
         self._send(exchange, "", message)
 
     def open_box(self, exchange: str, routing_key: str) -> None:
-        """As `Control.open_box`. The queue for results stays when this connection is lost, until it was not used for as long
-        as results live; others go with it."""
+        """As `Control.open_box`. The queue for results stays when this connection is lost, until it was not used for as
+        long as results live; others go with it."""
         if (exchange, routing_key) in self._boxes:
             return
         if exchange:

@@ -130,6 +130,7 @@ fn frames() -> Seeds {
         state: "SUCCESS".into(),
         record: b"{}".to_vec(),
         expires: Some(Duration::from_secs(60)),
+        reply_to: None,
     };
     let outgoing = Outgoing {
         destination: message.properties.destination.clone(),

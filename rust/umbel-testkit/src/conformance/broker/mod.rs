@@ -23,7 +23,7 @@ pub use publishing::*;
 pub use settling::*;
 
 use umbel_broker::Capability::{
-    self, Atomic, Control, Delays, Exchanges, Fairness, Fanout, Leases, Locks, Malformed, Peeking, Priorities,
+    self, Atomic, Control, Delays, Exchanges, Fairness, Fanout, Front, Leases, Locks, Malformed, Peeking, Priorities,
     Revocations, Turns, Verbatim,
 };
 
@@ -91,6 +91,7 @@ const NEEDS: &[(&str, &[Capability])] = &[
     ("every_field_survives", &[Verbatim]),
     ("priorities_are_served_from_zero", &[Priorities, Verbatim]),
     ("priority_comes_before_fairness", &[Priorities]),
+    ("requeue_to_the_front_is_next", &[Front]),
     ("requeue_keeps_the_priority", &[Priorities]),
     ("queues_are_served_alike", &[Fairness]),
     ("unroutable_sends_nothing", &[Exchanges, Atomic]),
