@@ -216,7 +216,8 @@ impl Sender {
         match of(&|fate| fate != Fate::Confirmed) {
             None => Ok(()),
             Some((item, _)) => {
-                let detail = format!("a queue for {:?} is full and takes no message", item.destination.routing_key);
+                let key = &item.destination.routing_key;
+                let detail = format!("a queue for {key:?} takes no message: it is full, or not ready yet");
                 Err(BrokerError::Unavailable { url: self.options.display.to_string(), detail })
             }
         }

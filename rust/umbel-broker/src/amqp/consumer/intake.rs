@@ -167,9 +167,9 @@ impl Wire {
         self.give_back(back)
     }
 
-    /// The latest first: each goes to the place it had.
+    /// In their order: to a classic queue each goes back to its place, to a quorum queue behind those that came back before.
     fn give_back(&mut self, mut back: Vec<Arrived>) -> umbel_amqp::Result<()> {
-        back.sort_unstable_by_key(|arrived| std::cmp::Reverse(arrived.number));
+        back.sort_unstable_by_key(|arrived| arrived.number);
         for arrived in back {
             self.link.send(CHANNEL, &Method::BasicReject { delivery_tag: arrived.number, requeue: true })?;
         }
