@@ -180,11 +180,11 @@ impl Consumer for AmqpConsumer {
         self.attempt(|wire, options| {
             loop {
                 wire.take_in()?;
+                // A queue that was deleted is declared anew, and may bring something at once.
+                wire.subscribe(options)?;
                 if !wire.intake.is_empty() {
                     return Ok(true);
                 }
-                // A queue that was deleted is declared anew.
-                wire.subscribe(options)?;
                 let left = deadline.saturating_duration_since(Instant::now());
                 match wire.link.next(left, Some(waker))? {
                     Next::Event(event) => wire.take(event)?,
