@@ -1,5 +1,5 @@
-"""Producer x worker, each of them Celery or Umbel, on RabbitMQ: Umbel by itself and through pika, on classic and on quorum
-queues, with results by `rpc://` and in Redis."""
+"""Producer x worker, each of them Celery or Umbel, on RabbitMQ: Umbel by itself and through pika, on classic and on
+quorum queues, with results by `rpc://` and in Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the core is told of RabbitMQ, beyond the URL: settings under their transport's names, and the queues there are."""
+"""What the core is told of RabbitMQ, beyond the URL: settings as options of the transport, and the queues there are."""
 
 from __future__ import annotations
 
