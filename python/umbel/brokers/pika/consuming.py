@@ -226,7 +226,7 @@ class PikaConsumer(Consumer):
         """As `Consumer.fetch`."""
         self._want = want
         self._guarded(lambda: self._fill(want))
-        deliveries = []
+        deliveries: list[Delivery] = []
         while self._ready and len(deliveries) < want:
             deliveries.append(self._hold(self._ready.popleft()))
         return deliveries

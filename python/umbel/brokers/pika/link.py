@@ -99,7 +99,7 @@ class Link:
 
     def __init__(self, servers: Sequence[pika.ConnectionParameters]) -> None:
         """Tries the servers in order. Raises OperationalError, AccessRefused."""
-        self.channel: Channel = None  # type: ignore[assignment]  # Open once this returns.
+        self.channel: Channel = None  # Open once this returns.
         #: Counts channels: what was said of a message on an earlier one is worth nothing.
         self.epoch = 0
         #: Told of each new channel, before it is used.
