@@ -131,5 +131,5 @@ def _letter(got: Got) -> DeadLetter:
         "", str(facts["queue"] or ""), got.marked, message.failures,
     )  # fmt: skip
     at = facts["at"] if isinstance(facts["at"], int) else 0
-    texts = (str(facts[name] or "") for name in ("id", "queue", "kind", "detail"))
-    return DeadLetter(*texts, at / 1e6, payload)
+    id, queue, kind, detail = (str(facts[name] or "") for name in ("id", "queue", "kind", "detail"))
+    return DeadLetter(id, queue, kind, detail, at / 1e6, payload)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pika
 from pika import spec
 from pika.channel import Channel
+from pika.frame import Method
 
 from umbel.brokers.base import Consumer, Delivery, Exchanged, Message, Settlement
 from umbel.brokers.pika.content import DEAD, REDELIVERED, from_amqp, to_amqp
@@ -149,7 +150,7 @@ class PikaConsumer(Consumer):
     def _on_channel(self, channel: Channel) -> None:
         channel.add_on_cancel_callback(self._cancelled)
 
-    def _cancelled(self, frame: pika.frame.Method) -> None:
+    def _cancelled(self, frame: Method) -> None:
         """The server ended a consumer: its queue was deleted. It is declared and opened anew by the next fetch."""
         self._topology.forget()
         for tap in self._taps:
@@ -226,7 +227,7 @@ class PikaConsumer(Consumer):
         """As `Consumer.fetch`."""
         self._want = want
         self._guarded(lambda: self._fill(want))
-        deliveries = []
+        deliveries: list[Delivery] = []
         while self._ready and len(deliveries) < want:
             deliveries.append(self._hold(self._ready.popleft()))
         return deliveries

@@ -14,6 +14,7 @@ import pika
 from pika import exceptions
 from pika.adapters.select_connection import IOLoop, SelectConnection
 from pika.channel import Channel
+from pika.credentials import ExternalCredentials
 
 from umbel.brokers.base import AccessRefused, BrokerSettings, Unavailable
 from umbel.exceptions import ImproperlyConfigured, OperationalError
@@ -62,7 +63,7 @@ def _parameters(url: str, settings: BrokerSettings, heartbeat: int) -> pika.Conn
     vhost = unquote(parts.path[1:]) or "/"
     credentials: Any = pika.PlainCredentials(unquote(parts.username or "guest"), unquote(parts.password or "guest"))
     if str(settings.get("broker_login_method") or "PLAIN").upper() == "EXTERNAL":
-        credentials = pika.credentials.ExternalCredentials()
+        credentials = ExternalCredentials()
     timeout = float(settings.get("broker_connection_timeout") or 4)
     return pika.ConnectionParameters(
         host=host,
@@ -97,9 +98,11 @@ def _tls(options: Mapping[str, Any]) -> ssl.SSLContext:
 class Link:
     """Opened at once; to be used by one thread at a time."""
 
+    #: The present one.
+    channel: Channel
+
     def __init__(self, servers: Sequence[pika.ConnectionParameters]) -> None:
         """Tries the servers in order. Raises OperationalError, AccessRefused."""
-        self.channel: Channel = None  # type: ignore[assignment]  # Open once this returns.
         #: Counts channels: what was said of a message on an earlier one is worth nothing.
         self.epoch = 0
         #: Told of each new channel, before it is used.

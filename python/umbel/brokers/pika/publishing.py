@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pika
 from pika import spec
 from pika.channel import Channel
+from pika.frame import Method
 
 from umbel.brokers.base import ExchangeKind, Outgoing, Publisher, Unavailable, Unroutable
 from umbel.brokers.pika.content import to_amqp
@@ -48,7 +49,7 @@ class Confirming:
         channel.add_on_return_callback(self._on_return)
         self.link.call(channel.confirm_delivery, self._on_confirm)
 
-    def _on_confirm(self, frame: pika.frame.Method) -> None:
+    def _on_confirm(self, frame: Method) -> None:
         tag, multiple = frame.method.delivery_tag, frame.method.multiple
         self._refused |= isinstance(frame.method, spec.Basic.Nack)
         if multiple:
