@@ -58,7 +58,9 @@ pub fn split(bytes: &[u8], largest: usize) -> Result<Option<(Frame<'_>, usize)>,
         2 => Kind::Header,
         3 => Kind::Body,
         8 => Kind::Heartbeat,
-        b'A' => return Err(refused_version(bytes)),
+        b'A' if PROTOCOL_HEADER.starts_with(&bytes[..bytes.len().min(4)]) => {
+            return refused_version(bytes).map_or(Ok(None), Err);
+        }
         other => return Err(Malformed::new("frame", format!("type {other} is unknown"))),
     };
     let Some(head) = bytes.first_chunk::<7>() else { return Ok(None) };
@@ -76,10 +78,10 @@ pub fn split(bytes: &[u8], largest: usize) -> Result<Option<(Frame<'_>, usize)>,
     Ok(Some((frame, length + OVERHEAD)))
 }
 
-/// A server that speaks another version says which, and closes.
-fn refused_version(bytes: &[u8]) -> Malformed {
-    let version = bytes.iter().skip(4).take(4).map(u8::to_string).collect::<Vec<_>>().join(".");
-    Malformed::new("greeting", format!("the server speaks another protocol (AMQP {version})"))
+/// A server that speaks another version says which, and closes; `None` while it has not said all of it.
+fn refused_version(bytes: &[u8]) -> Option<Malformed> {
+    let version = bytes.first_chunk::<8>()?[4..].iter().map(u8::to_string).collect::<Vec<_>>().join(".");
+    Some(Malformed::new("greeting", format!("the server speaks another protocol (AMQP {version})")))
 }
 
 /// Appends a frame.

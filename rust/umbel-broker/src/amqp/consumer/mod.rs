@@ -135,7 +135,9 @@ impl Wire {
                 Ok(())
             }
             Event::Method { method: umbel_amqp::Method::BasicCancel { consumer_tag, .. }, .. } => {
-                log::warn!("RabbitMQ cancelled the consumption of queue {:?}", self.intake.cancelled(&consumer_tag));
+                // Not in the macro, which looks at its arguments only where somebody listens.
+                let queue = self.intake.cancelled(&consumer_tag);
+                log::warn!("RabbitMQ cancelled the consumption of queue {queue:?}");
                 Ok(())
             }
             Event::ChannelClosed { channel: CHANNEL, reason } => {
