@@ -394,6 +394,7 @@ class TaskDict(TypedDict, total=False):
     rate_limit: float  # a second; 0: without limit
     rate_limit_shared: bool  # the limit is that of all workers together
     unique: bool  # its messages may hold locks
+    tells_failures: bool  # code is to be called when it fails, also where its child cannot do that any more
 
 @final
 class Worker:

@@ -1,7 +1,3 @@
-"""`basic` on a lease that ends soon after its worker."""
+"""Settings (`CELERY_CONFIG_MODULE`) with which the messages of a worker that was killed come back sooner."""
 
-from __future__ import annotations
-
-from apps.basic import build
-
-app = build(worker_lease=1.0)
+worker_lease = 3.0

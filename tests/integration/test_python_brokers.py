@@ -54,7 +54,7 @@ def test_tasks_run_and_wait_for_their_time(app: Umbel, environment: dict[str, st
 def test_a_dead_workers_tasks_are_run_by_another(
     app: Umbel, environment: dict[str, str], start_worker: StartWorker, tmp_path: Path
 ) -> None:
-    told = {"env": environment, "app": "apps.short_lease"}
+    told = {"env": environment, "app": "apps.shortest_lease"}
     first = start_worker("-c", "1", **told).wait_ready()
     started, go = tmp_path / "started", tmp_path / "go"
     result = app.tasks["basic.hold"].delay(str(started), str(go))

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
+from umbel import signals
 from umbel.backends.opening import is_native, store_settings
 from umbel.brokers.opening import broker_settings
 from umbel.brokers.opening import is_native as is_native_broker
 from umbel.brokers.rabbitmq import transport_options
 from umbel.config import Settings
 from umbel.exceptions import ImproperlyConfigured
-from umbel.pools.task_signals import wanted_signals
+from umbel.execution.runner import hook_of
+from umbel.pools.worker_signals import wanted_signals
 from umbel.routing import Queue, Queues, queues_from_conf, worker_direct
 from umbel.serialization import accepted
 from umbel.utils.time import rate
@@ -102,7 +104,7 @@ class AppDescription:
     queues: list[QueueBinding]
     #: MIME names.
     accept: list[str]
-    #: Names of the signals about tasks (`umbel.pools.task_signals`) that somebody listens to.
+    #: Names of the signals that the main process has to tell of (`umbel.pools.worker_signals`) and somebody listens to.
     signals: list[str] = field(default_factory=list)
     #: Names of the threads that importing the app started, besides the main thread.
     threads: list[str] = field(default_factory=list)
@@ -194,7 +196,14 @@ def task_entry(task: Task[..., Any]) -> TaskDict:
         "rate_limit": _rate_of(task),
         "rate_limit_shared": _is_shared(task),
         "unique": bool(task.unique or task.debounce),
+        "tells_failures": _tells_failures(task),
     }
+
+
+def _tells_failures(task: Task[..., Any]) -> bool:
+    """Whether code of the application is to be called when it fails."""
+    hooks = (hook_of(task, "on_failure"), hook_of(task, "after_return"))
+    return any(hooks) or bool(signals.task_failure.receivers)
 
 
 def _rate_of(task: Task[..., Any]) -> float:

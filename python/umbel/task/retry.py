@@ -13,7 +13,7 @@ from umbel.exceptions import Ignore, Reject, Retry
 if TYPE_CHECKING:
     from umbel.task.task import Task
 
-__all__ = ["add_autoretry", "backoff_interval", "merged_arguments"]
+__all__ = ["backoff_interval", "merged_arguments", "wrap_for_retries"]
 
 
 def backoff_interval(factor: float, retries: int, maximum: float, full_jitter: bool) -> float:
@@ -25,11 +25,14 @@ def backoff_interval(factor: float, retries: int, maximum: float, full_jitter: b
     return max(0, countdown)
 
 
-def add_autoretry(task: Task[..., Any]) -> Callable[..., Any] | None:
-    """`task.run` wrapped so that exceptions of `autoretry_for` retry the task; None if the task has no such option."""
+def wrap_for_retries(task: Task[..., Any]) -> None:
+    """Wraps `task.run` so that exceptions of `autoretry_for` retry the task."""
     wanted: tuple[type[BaseException], ...] = tuple(task.autoretry_for or ())
-    if not wanted:
-        return None
+    if wanted:
+        task.__dict__["run"] = _with_retries(task, wanted)
+
+
+def _with_retries(task: Task[..., Any], wanted: tuple[type[BaseException], ...]) -> Callable[..., Any]:
     run = task.run
     final: tuple[type[BaseException], ...] = (Ignore, Reject, Retry, *(task.dont_autoretry_for or ()))
 

@@ -78,6 +78,7 @@ fn task_options(task: &Bound<'_, PyAny>) -> PyResult<TaskOptions> {
         rate_limit: given.get("rate_limit")?,
         rate_limit_shared: flag("rate_limit_shared", false)?,
         unique: flag("unique", false)?,
+        tells_failures: flag("tells_failures", false)?,
     })
 }
 

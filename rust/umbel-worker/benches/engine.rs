@@ -49,6 +49,7 @@ impl Worker {
             rate_limit: None,
             rate_limit_shared: false,
             unique: false,
+            tells_failures: false,
         };
         let mut worker = Self { engine: Engine::new(config), wanted: Vec::new(), now: 0 };
         worker.tell(Input::Tasks(vec![task]));

@@ -16,7 +16,8 @@ use umbel_worker::runtime::WorkerEvent;
 
 fn finished(job: &Job, publish: Vec<Outgoing>) -> Outcome {
     let task_id = job.message.properties.correlation_id.clone().unwrap();
-    let result = ResultWrite { task_id, state: "SUCCESS".into(), record: b"{}".to_vec(), expires: None };
+    let result =
+        ResultWrite { task_id, state: "SUCCESS".into(), record: b"{}".to_vec(), expires: None, reply_to: None };
     Outcome { job: job.id, verdict: Verdict::Success, result: Some(result), publish }
 }
 

@@ -14,7 +14,7 @@ from umbel.brokers.pika.publishing import Confirming
 from umbel.brokers.pika.topology import Topology
 from umbel.exceptions import OperationalError
 
-__all__ = ["PikaAdmin"]
+__all__ = ["PikaAdmin", "walk"]
 
 #: Dead letters taken at once.
 _PAGE = 500
@@ -52,7 +52,7 @@ class PikaAdmin(Admin):
         link = self._connect()
         try:
             declare_dead_letters(link)
-            yield _all_letters(link)
+            yield ((got, _letter(got)) for got in walk(link, DEAD_LETTERS))
         except ChannelError as error:
             raise OperationalError(error.text) from error
         finally:
@@ -110,17 +110,15 @@ def _nothing(error: ChannelError) -> int:
     raise OperationalError(error.text) from error
 
 
-def _all_letters(link: Link) -> Iterator[tuple[Got, DeadLetter]]:
+def walk(link: Link, queue: str) -> Iterator[Got]:
+    """All that is in a queue; what is not ended goes back with the link."""
     ready: deque[Got] = deque()
-    tap = Tap(link, DEAD_LETTERS, ready)
-    while True:
+    tap, is_last = Tap(link, queue, ready), False
+    while not is_last:
         tap.open(_PAGE)
         is_last = tap.runs_dry()
         while ready:
-            got = ready.popleft()
-            yield got, _letter(got)
-        if is_last:
-            return
+            yield ready.popleft()
 
 
 def _letter(got: Got) -> DeadLetter:

@@ -29,6 +29,7 @@ class PikaBroker(Broker):
         Capability.EXCHANGES,
         Capability.FANOUT,
         Capability.CONTROL,
+        Capability.REVOCATIONS,
     )
 
     def __init__(self, url: str, settings: BrokerSettings) -> None:
@@ -65,7 +66,7 @@ class PikaBroker(Broker):
 
     def control(self) -> Control:
         """As `Broker.control`."""
-        return PikaControl(Link(self._writing), self.settings)
+        return PikaControl(lambda: Link(self._writing), self.settings)
 
     def listener(self, exchange: str) -> Listener:
         """As `Broker.listener`."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pika
@@ -12,8 +13,9 @@ from pika import spec
 from pika.channel import Channel
 
 from umbel.brokers.base import BrokerSettings, Control, Listener, Message
+from umbel.brokers.pika.administration import walk
 from umbel.brokers.pika.content import from_amqp, to_amqp
-from umbel.brokers.pika.link import ChannelError, Link
+from umbel.brokers.pika.link import PATIENCE, ChannelError, Link
 from umbel.exceptions import OperationalError
 
 __all__ = ["PikaControl", "PikaListener"]
@@ -22,6 +24,13 @@ __all__ = ["PikaControl", "PikaListener"]
 _PIDBOX: Mapping[str, Any] = {"x-expires": 10_000, "x-message-ttl": 300_000}
 #: How long results of `rpc://` wait for their reader at least, if nothing else is said (seconds).
 _RESULTS_LIVE = 86_400.0
+#: Queue of revocations, and the one that whoever reads it has for itself; headers of its messages.
+_REVOKED, _READING = "umbel.revoked", "umbel.revoked.reading"
+_WHAT, _UNTIL = "umbel_revoked", "umbel_until"
+#: The longest life that RabbitMQ takes (ms).
+_LONGEST = 2**32 - 1
+#: Reply code for what belongs to another connection.
+_LOCKED = 405
 
 
 class Inbox:
@@ -63,10 +72,11 @@ def _exchange(link: Link, name: str, kind: str) -> None:
 
 
 class PikaControl(Control):
-    """A link of its own."""
+    """A link of its own, and one more while revocations are read."""
 
-    def __init__(self, link: Link, settings: BrokerSettings) -> None:
-        self._link = link
+    def __init__(self, connect: Callable[[], Link], settings: BrokerSettings) -> None:
+        self._connect = connect
+        self._link = connect()
         self._life = float(settings.get("result_expires") or _RESULTS_LIVE)
         self._boxes: dict[tuple[str, str], Inbox] = {}
         self._exchanges: set[str] = set()
@@ -110,6 +120,30 @@ class PikaControl(Control):
             self._declare(exchange, "direct")
         self._send(exchange, routing_key, message)
 
+    # --- what is not to run: messages in a queue, each with its end as its expiry, as the core's own client has them
+
+    def revoke(self, revocations: Sequence[tuple[str, float]]) -> None:
+        """As `Control.revoke`."""
+        link = self._link
+        self._guard(link.call, link.channel.queue_declare, _REVOKED, durable=True)
+        now = time.time()
+        for text, until in revocations:
+            if until > now:
+                left = min(max(int((until - now) * 1000), 1), _LONGEST)
+                headers = {_WHAT: text, _UNTIL: int(until * 1e6)}
+                properties = pika.BasicProperties(headers=headers, delivery_mode=2, expiration=str(left))
+                link.channel.basic_publish("", _REVOKED, b"", properties)
+        self._guard(link.call, link.channel.basic_qos, prefetch_count=0)
+
+    def revoked(self) -> list[tuple[str, float]]:
+        """As `Control.revoked`: all are taken and given back, by one reader at a time."""
+        link = self._connect()
+        try:
+            found: dict[str, float] = self._guard(_read_revocations, link)
+            return list(found.items())
+        finally:
+            link.close()
+
     def close(self) -> None:
         """As `Control.close`."""
         self._link.close()
@@ -131,6 +165,29 @@ class PikaControl(Control):
             return work(*arguments, **keywords)
         except ChannelError as error:
             raise OperationalError(error.text) from error
+
+
+def _read_revocations(link: Link) -> dict[str, float]:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            # No two connections may have it: the second reader would find nothing.
+            link.call(link.channel.queue_declare, _READING, exclusive=True)
+            break
+        except ChannelError as error:
+            if error.code != _LOCKED or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+    link.call(link.channel.queue_declare, _REVOKED, durable=True)
+    found: dict[str, float] = {}
+    for got in walk(link, _REVOKED):
+        text, until = got.message.headers.get(_WHAT), got.message.headers.get(_UNTIL)
+        if isinstance(text, str) and isinstance(until, int) and until / 1e6 > time.time():
+            found[text] = max(found.get(text, 0.0), until / 1e6)
+    link.channel.basic_nack(0, multiple=True)
+    # They are back before the next one reads.
+    link.call(link.channel.queue_delete, _READING)
+    return found
 
 
 class PikaListener(Listener):

@@ -186,5 +186,6 @@ pub(super) fn options(task: &str) -> TaskOptions {
         rate_limit: task.starts_with("slow").then_some(2.0),
         rate_limit_shared: task == "slow-shared",
         unique: false,
+        tells_failures: false,
     }
 }

@@ -73,6 +73,7 @@ mod tests {
             rate_limit: None,
             rate_limit_shared: false,
             unique: false,
+            tells_failures: false,
         }
     }
 

@@ -29,6 +29,8 @@ pub struct TaskOptions {
     pub rate_limit_shared: bool,
     /// Its messages may hold locks, which are given up when a task starts or ends.
     pub unique: bool,
+    /// Code of the application is to be called when it fails, also where its child cannot do that any more.
+    pub tells_failures: bool,
 }
 
 /// Settings of one worker's engine.

@@ -97,5 +97,6 @@ fn defaults(name: &str) -> TaskOptions {
         rate_limit: None,
         rate_limit_shared: false,
         unique: false,
+        tells_failures: false,
     }
 }

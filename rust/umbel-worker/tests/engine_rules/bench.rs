@@ -41,6 +41,7 @@ pub(crate) fn task(name: &str) -> TaskOptions {
         rate_limit: None,
         rate_limit_shared: false,
         unique: false,
+        tells_failures: false,
     }
 }
 
