@@ -8,9 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+<<<<<<< HEAD
 from umbel._native import uuid4
 from umbel.backends.opening import reply_options, store_opener
 from umbel.brokers.opening import broker_opener
+=======
+from umbel.app.concurrency import queue_limits
+from umbel.backends.opening import store_opener
+>>>>>>> main
 from umbel.exceptions import ImproperlyConfigured
 from umbel.pools.cpu_count import usable_cpus
 from umbel.pools.description import LoadRequest
@@ -99,6 +104,7 @@ def engine_options(
         "result_expires": settings["result_expires"],
         "result_serializer": settings["result_serializer"],
         "result_compression": settings["result_compression"],
+        "queue_limits": queue_limits(settings["task_queue_concurrency_limits"] or {}),
         "max_message_bytes": settings["worker_max_message_bytes"],
         "lease": settings["worker_lease"],
         "control_exchange": exchange,
