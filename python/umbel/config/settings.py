@@ -287,26 +287,14 @@ _TABLE: tuple[Setting, ...] = (
     S("worker_concurrency", "any", NOW, None, "Tasks run at once; None or `auto`: CPUs this process may use."),
     S("worker_consumer", "str", NONE, "", "Consumer class.", celery="celery.worker.consumer:Consumer"),
     S("worker_deduplicate_successful_tasks", "bool", LATER, False, "Do not run again what has succeeded."),
-<<<<<<< HEAD
     S("worker_detect_quorum_queues", "bool", NONE, True, "Adapt to quorum queues of RabbitMQ (nothing depends on it)."),
-    S("worker_direct", "bool", NOW, False,
-      "Each worker has a queue of its own, `umbel.utils.nodenames.worker_direct(name)`.",
-      old=("CELERY_WORKER_DIRECT",)),
-=======
-    S("worker_detect_quorum_queues", "bool", LATER, True, "Adapt to quorum queues of RabbitMQ."),
     S("worker_direct", "bool", NOW, False, "Each worker has a queue of its own.", old=("CELERY_WORKER_DIRECT",)),
->>>>>>> main
     S("worker_disable_prefetch", "bool", NOW, False, "Hold no message but those that run."),
     S("worker_disable_rate_limits", "bool", NOW, False, "Ignore rate limits.", old=("CELERY_DISABLE_RATE_LIMITS",)),
     S("worker_enable_prefetch_count_reduction", "bool", NONE, True, "Shrink the window after a reconnect."),
     S("worker_enable_remote_control", "bool", NOW, True, "Answer remote control commands.",
       old=("CELERY_ENABLE_REMOTE_CONTROL",)),
-<<<<<<< HEAD
-    S("worker_enable_soft_shutdown_on_idle", "bool", NONE, False,
-      "Soft shutdown waits even without tasks (what waits goes back at once)."),
-=======
     S("worker_enable_soft_shutdown_on_idle", "bool", NONE, False, "Soft shutdown waits even without tasks."),
->>>>>>> main
     S("worker_eta_task_limit", "int", NONE, None, "Tasks with an eta held in memory (they wait in the broker here)."),
     S("worker_hijack_root_logger", "bool", NOW, False, "The worker replaces the root logger's handlers.", celery=True),
     S("worker_lease", "seconds", NOW, None, "Life of a claim on messages; None: 8 s."),
@@ -333,12 +321,7 @@ _TABLE: tuple[Setting, ...] = (
     S("worker_send_task_events", "bool", LATER, False, "Send task events.", old=("CELERY_SEND_EVENTS",)),
     S("worker_shutdown_timeout", "seconds", NOW, 25.0, "A warm stop ends after this time; None: waits for its tasks.",
       celery=None),
-<<<<<<< HEAD
-    S("worker_soft_shutdown_timeout", "seconds", NOW, 0.0,
-      "Once a cold stop is asked for, running tasks may go on for this long."),
-=======
     S("worker_soft_shutdown_timeout", "seconds", NOW, 0.0, "Pause before a cold stop in which tasks may end."),
->>>>>>> main
     S("worker_state_db", "str", NONE, None, "File that keeps revoked ids (the broker keeps them)."),
     S("worker_task_log_datefmt", "str", NOW, None, "Date format of task logs."),
     S("worker_task_log_format", "str", NOW,

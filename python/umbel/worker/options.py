@@ -8,14 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-<<<<<<< HEAD
 from umbel._native import uuid4
+from umbel.app.concurrency import queue_limits
 from umbel.backends.opening import reply_options, store_opener
 from umbel.brokers.opening import broker_opener
-=======
-from umbel.app.concurrency import queue_limits
-from umbel.backends.opening import store_opener
->>>>>>> main
 from umbel.exceptions import ImproperlyConfigured
 from umbel.pools.cpu_count import usable_cpus
 from umbel.pools.description import LoadRequest

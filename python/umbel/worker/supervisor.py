@@ -143,11 +143,7 @@ class Supervisor:
         if self._stopping in (kind, "cold"):
             return
         if kind == "cold" and self._soft_shutdown_timeout:
-<<<<<<< HEAD
-            self._stop_softly()
-=======
             self._stop_softly(sig)
->>>>>>> main
             return
         first = self._stopping is None
         self._stopping = kind

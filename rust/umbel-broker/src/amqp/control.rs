@@ -103,11 +103,6 @@ impl Control for AmqpControl {
         self.attempt(|wire| revoked::read(&mut wire.link, &mut wire.topology, now, patience))
     }
 
-    fn release(&mut self, _: &[(String, String)]) -> Result<()> {
-        // None can have been taken here.
-        Ok(())
-    }
-
     fn turn(&mut self, limit: &str, pause: Duration, patience: Duration) -> Result<Turn> {
         let now = micros(SystemClock.steady());
         let mut lanes = self.lanes.lock();

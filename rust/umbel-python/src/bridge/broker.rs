@@ -272,13 +272,6 @@ impl Control for Handle {
         Ok(known.collect())
     }
 
-    fn release(&mut self, locks: &[(String, String)]) -> Result<()> {
-        if locks.is_empty() || !self.capabilities.has(Capability::Locks) {
-            return Ok(());
-        }
-        self.place.attached(|py| self.object.call_method1(py, "release", (locks.to_vec(),)).map(drop))
-    }
-
     fn turn(&mut self, limit: &str, pause: Duration, patience: Duration) -> Result<Turn> {
         if !self.capabilities.has(Capability::Turns) {
             return Ok(self.memory.turn(limit, pause, patience, ProcessClock.now()));

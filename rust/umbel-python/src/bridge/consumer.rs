@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
-use umbel_broker::{BrokerError, Capability, Consumer, ConsumerOptions, Exchanged, Result, Settlement, Tag};
+use umbel_broker::{
+    BrokerError, Capability, Consumer, ConsumerOptions, Disposition, Exchanged, GivenUp, Result, Settlement, Tag,
+};
 
 use super::broker::PythonBroker;
 use super::substitutes::WaitingRoom;
@@ -19,33 +21,68 @@ pub(super) struct PythonConsumer {
     consumer: Py<PyAny>,
     listens: bool,
     room: Option<WaitingRoom>,
+    /// Where locks are given up, if there are any.
+    locks: Option<Py<PyAny>>,
 }
 
 impl PythonConsumer {
     pub(super) fn open(broker: &PythonBroker, options: &ConsumerOptions) -> Result<Self> {
         let place = broker.place().clone();
-        let (consumer, listens) = place.attached(|py| {
+        let (consumer, listens, locks) = place.attached(|py| {
             let arguments = (options.worker_id.as_str(), options.queues.clone(), options.lease.as_secs_f64());
             let consumer = broker.object().call_method1(py, "consumer", arguments)?;
             let listens = consumer.getattr(py, "listens")?.is_truthy(py)?;
-            Ok((consumer, listens))
+            let locks =
+                broker.can(Capability::Locks).then(|| broker.object().call_method0(py, "control")).transpose()?;
+            Ok((consumer, listens, locks))
         })?;
         let keeps = broker.can(Capability::Delays);
         let room = (!keeps).then(|| WaitingRoom::new(Arc::new(ProcessClock)));
-        Ok(Self { place, consumer, listens, room })
+        Ok(Self { place, consumer, listens, room, locks })
     }
 
     fn call(&self, settlements: &[Settlement], want: usize) -> Result<Exchanged> {
-        self.place.attached(|py| {
+        // There are no slots to wait for: what would enter has.
+        let enters = |settlement: &&Settlement| matches!(settlement.disposition, Disposition::Enter(_));
+        let entered: Vec<Tag> =
+            settlements.iter().filter(enters).filter_map(|settlement| settlement.tag.clone()).collect();
+        let others: Vec<Settlement>;
+        let settlements = if entered.is_empty() {
+            settlements
+        } else {
+            others = settlements.iter().filter(|settlement| !enters(settlement)).cloned().collect();
+            &others
+        };
+        let mut exchanged = self.place.attached(|py| {
             let arguments = (messages::settlement_list(py, settlements)?, want);
             let answer = self.consumer.bind(py).call_method1("exchange", arguments)?;
             let (deliveries, lost, next_due): (Bound<'_, PyAny>, Vec<String>, Option<f64>) = answer.extract()?;
             Ok(Exchanged {
                 deliveries: messages::each(&deliveries, messages::delivery)?,
                 lost: lost.into_iter().map(|tag| Tag(tag.into())).collect(),
+                entered: Vec::new(),
                 next_due: next_due.map(messages::moment),
             })
-        })
+        })?;
+        self.give_up(settlements, &exchanged.lost)?;
+        exchanged.entered = entered;
+        Ok(exchanged)
+    }
+
+    /// Gives up the locks of what has been settled.
+    fn give_up(&self, settlements: &[Settlement], lost: &[Tag]) -> Result<()> {
+        let Some(control) = &self.locks else { return Ok(()) };
+        let held =
+            settlements.iter().filter(|settlement| settlement.tag.as_ref().is_none_or(|tag| !lost.contains(tag)));
+        let locks = held.flat_map(|settlement| &settlement.gives_up).filter_map(|given_up| match given_up {
+            GivenUp::Lock { name, owner } => Some((name.clone(), owner.clone())),
+            GivenUp::Slot { .. } => None,
+        });
+        let locks: Vec<(String, String)> = locks.collect();
+        if locks.is_empty() {
+            return Ok(());
+        }
+        self.place.attached(|py| control.call_method1(py, "release", (locks,)).map(drop))
     }
 }
 
@@ -102,7 +139,7 @@ impl PythonConsumer {
         room.hold(&exchanged.deliveries);
         deliveries.append(&mut exchanged.deliveries);
         let next_due = room.next_due().into_iter().chain(exchanged.next_due).min();
-        Ok(Exchanged { deliveries, lost, next_due })
+        Ok(Exchanged { deliveries, lost, entered: exchanged.entered, next_due })
     }
 }
 
@@ -110,5 +147,8 @@ impl Drop for PythonConsumer {
     /// Falls silent.
     fn drop(&mut self) {
         self.place.end(&self.consumer, "disconnect");
+        if let Some(control) = &self.locks {
+            self.place.end(control, "disconnect");
+        }
     }
 }

@@ -199,7 +199,8 @@ impl PySettlement {
             publish: outgoing_list(py, &settlement.publish)?.unbind(),
         };
         match &settlement.disposition {
-            Disposition::Ack => {}
+            // What enters is kept from Python.
+            Disposition::Ack | Disposition::Enter(_) => {}
             Disposition::Requeue { front, failed } => {
                 (made.action, made.front, made.failed) = ("requeue", *front, *failed);
             }

@@ -47,12 +47,9 @@ fn insist(broker: &dyn Broker, publisher: &mut Option<Box<dyn Publisher>>, batch
 }
 
 fn done(delivery: &Delivery, follow_up: Option<Outgoing>) -> Settlement {
-    Settlement {
-        tag: Some(delivery.tag.clone()),
-        disposition: Disposition::Ack,
-        publish: follow_up.into_iter().collect(),
-        results: Vec::new(),
-    }
+    let mut settlement = Settlement::of(Some(delivery.tag.clone()), Disposition::Ack);
+    settlement.publish.extend(follow_up);
+    settlement
 }
 
 /// Works as a worker does, until it has seen all of `wanted`: what it has taken is settled with the next exchange, with a

@@ -174,13 +174,8 @@ pub(super) struct Ledger {
     /// How many of `owed`, from the front, the broker has been given.
     given: usize,
     disconnected: bool,
-<<<<<<< HEAD
     /// Records are for whoever asked for the task.
     pub(super) replies: bool,
-    /// Locks to give up.
-    pub(super) released: Vec<(String, String)>,
-=======
->>>>>>> main
     #[cfg(feature = "sabotage")]
     pub(super) sabotage: Option<super::Sabotage>,
 }

@@ -20,7 +20,7 @@ use umbel_amqp::link::Next;
 use umbel_amqp::{Event, Link};
 
 use self::intake::Intake;
-use self::settling::Held;
+use self::settling::{Held, Settled};
 use super::failure;
 use super::options::AmqpOptions;
 use super::sender::Sender;
@@ -153,13 +153,13 @@ impl Consumer for AmqpConsumer {
         if settlements.iter().any(Settlement::needs_results) {
             return Err(BrokerError::results_not_stored());
         }
-        let lost = self.settle(settlements)?;
+        let Settled { lost, entered } = self.settle(settlements)?;
         let deliveries = if want == 0 { Vec::new() } else { self.fetch(want)? };
         self.attempt(|wire, options| {
             let settled_alone = !settlements.is_empty() && want == 0;
             if options.thorough_fetch && settled_alone { wire.catch_up() } else { wire.link.flush() }
         })?;
-        Ok(Exchanged { deliveries, lost, next_due: None })
+        Ok(Exchanged { deliveries, lost, entered, next_due: None })
     }
 
     fn heartbeat(&mut self) -> Result<usize> {

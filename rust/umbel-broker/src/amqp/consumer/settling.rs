@@ -7,7 +7,7 @@
 //! A crash between the two repeats a task whose follow-ups are out: nothing is lost. There is no doing it in one step.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use umbel_amqp::{Content, Method, Properties};
 
@@ -67,17 +67,33 @@ struct Sorted<'a> {
     lost: Vec<Tag>,
 }
 
+/// What became of settlements.
+#[derive(Default)]
+pub(super) struct Settled {
+    /// Tags that were not held any more.
+    pub(super) lost: Vec<Tag>,
+    /// Tags that are held on: there are no slots here to wait for.
+    pub(super) entered: Vec<Tag>,
+}
+
 impl AmqpConsumer {
-    /// Carries out `settlements`; the tags among them that were lost.
-    pub(super) fn settle(&mut self, settlements: &[Settlement]) -> Result<Vec<Tag>> {
+    /// Carries out `settlements`.
+    pub(super) fn settle(&mut self, settlements: &[Settlement]) -> Result<Settled> {
         if settlements.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Settled::default());
         }
         let sorted = self.sort(settlements);
         self.publish(&sorted)?;
-        let ends: Vec<(u64, End)> = sorted.ours.iter().map(|(number, settlement)| (*number, end(settlement))).collect();
+        let ends: Vec<(u64, End)> =
+            sorted.ours.iter().filter_map(|(number, settlement)| Some((*number, end(settlement)?))).collect();
         self.attempt(|wire, _| wire.end(&ends))?;
-        Ok(sorted.lost)
+        let enters = |settlement: &&Settlement| matches!(settlement.disposition, Disposition::Enter(_));
+        let entered = sorted.ours.iter().map(|(_, settlement)| *settlement).filter(enters);
+        let entered: Vec<Tag> = entered.filter_map(|settlement| settlement.tag.clone()).collect();
+        if !entered.is_empty() {
+            warn_of_slots();
+        }
+        Ok(Settled { lost: sorted.lost, entered })
     }
 
     fn sort<'a>(&self, settlements: &'a [Settlement]) -> Sorted<'a> {
@@ -141,7 +157,7 @@ fn returning<'a>(
 ) -> Result<Option<Item<'a>>> {
     let decoded = || Properties::decode(&kept.properties);
     match disposition {
-        Disposition::Ack | Disposition::Requeue { front: true, failed: false } => Ok(None),
+        Disposition::Ack | Disposition::Enter(_) | Disposition::Requeue { front: true, failed: false } => Ok(None),
         Disposition::Requeue { failed, .. } => match decoded() {
             Ok(mut properties) => {
                 message::mark_returned(&mut properties, *failed);
@@ -169,11 +185,21 @@ fn as_it_came(kept: &Kept) -> Item<'_> {
     Item { destination, delayed_for: None, mandatory: true, properties, body: &kept.body }
 }
 
-fn end(settlement: &Settlement) -> End {
+/// `None`: it does not end.
+fn end(settlement: &Settlement) -> Option<End> {
     match settlement.disposition {
-        Disposition::Requeue { front: true, failed: false } => End::Back,
-        _ => End::Ack,
+        Disposition::Enter(_) => None,
+        Disposition::Requeue { front: true, failed: false } => Some(End::Back),
+        _ => Some(End::Ack),
     }
+}
+
+/// Once for each process: it is the same with every task.
+fn warn_of_slots() {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        log::warn!("RabbitMQ keeps no slots: limits of how many tasks run at a time are not in force; use Redis or a SQLite file");
+    });
 }
 
 impl Wire {
