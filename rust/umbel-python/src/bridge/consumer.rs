@@ -148,7 +148,7 @@ impl Drop for PythonConsumer {
     fn drop(&mut self) {
         self.place.end(&self.consumer, "disconnect");
         if let Some(control) = &self.locks {
-            self.place.end(control, "disconnect");
+            self.place.end(control, "close");
         }
     }
 }
