@@ -81,9 +81,12 @@ impl Broker for AmqpBroker {
     }
 
     fn capabilities(&self) -> Capabilities {
-        use Capability::{Atomic, Dues, Leases, Locks, Malformed, Overhearing, Peeking, Priorities, Turns, Verbatim};
+        use Capability::{
+            Atomic, Dues, Leases, Locks, Malformed, Overhearing, Peeking, Priorities, Slots, Turns, Verbatim,
+        };
         // RabbitMQ reads properties itself, and takes none that cannot be read.
-        let lacking = [Atomic, Dues, Leases, Locks, Malformed, Overhearing, Peeking, Priorities, Turns, Verbatim];
+        let lacking =
+            [Atomic, Dues, Leases, Locks, Malformed, Overhearing, Peeking, Priorities, Slots, Turns, Verbatim];
         lacking.into_iter().fold(Capabilities::ALL, Capabilities::without)
     }
 
