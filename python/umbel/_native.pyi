@@ -179,6 +179,8 @@ class Settlement:
     def reason(self) -> str: ...
     @property
     def publish(self) -> list[Outgoing]: ...
+    @property
+    def releases(self) -> list[tuple[str, str]]: ...
 
 def broker_schemes() -> list[str]:
     """Schemes of the brokers that are in the core."""
@@ -393,6 +395,8 @@ class TaskDict(TypedDict, total=False):
     soft_time_limit: float | None
     rate_limit: float  # a second; 0: without limit
     rate_limit_shared: bool  # the limit is that of all workers together
+    concurrency_limit: int | None  # so many at a time, in all workers together
+    concurrency_keyed: bool  # that holds for each key, which messages tell
     unique: bool  # its messages may hold locks
     tells_failures: bool  # code is to be called when it fails, also where its child cannot do that any more
 
@@ -403,8 +407,9 @@ class Worker:
     Options: `hostname`, `queues` (list), `accept_content` (MIME names), `prefetch_multiplier` (int; None or 0:
     automatic), `max_deliveries` (default 5; None: without bound), `shutdown_timeout` (default 25; None: for ever),
     `result_expires` (default a day; None: never), `delay_threshold` (default 3: messages due later go to the broker's
-    delayed set), `max_message_bytes`, `lease` (default 10), `control_exchange` (None: deaf to remote control),
-    `open_broker`, `open_results`, `reply_options` and transport options as for `Client`. Others are ignored.
+    delayed set), `max_message_bytes`, `queue_limits` (dict: most tasks at a time), `lease` (default 10),
+    `control_exchange` (None: deaf to remote control), `open_broker`, `open_results`, `reply_options` and transport
+    options as for `Client`. Others are ignored.
     """
 
     def __new__(cls, broker_url: str, result_url: str | None, options: Mapping[str, object]) -> Worker: ...

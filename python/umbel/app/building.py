@@ -164,6 +164,8 @@ class MessageBuilder:
         if destination is None or call.routed:
             destination = self._router.route(plan.name, args, kwargs, call.routing_options(), plan.task)
         headers = self._headers(plan, call, task_id, eta, expires, args, kwargs)
+        if plan.concurrency_key is not None:
+            headers["umbel_concurrency_key"] = plan.concurrency_key.digest(args, kwargs)
         properties = self._properties(plan, call, task_id, life, destination)
         body = (args, kwargs, _EMBED if call is plan.call else _embed(call))
         if before_task_publish.receivers:

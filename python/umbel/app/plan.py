@@ -15,6 +15,7 @@ from umbel.task.options import EXECUTION_OPTIONS
 from umbel.task.task import Task
 
 if TYPE_CHECKING:
+    from umbel.app.keys import CallKey
     from umbel.app.unique import Uniqueness
 
 __all__ = ["Encoding", "Plan"]
@@ -38,6 +39,7 @@ class Plan:
     __slots__ = (
         "always_eager",
         "call",
+        "concurrency_key",
         "defaults",
         "delivery_mode",
         "destination",
@@ -72,6 +74,12 @@ class Plan:
             from umbel.app.unique import uniqueness_of
 
             self.unique = uniqueness_of(task)
+        #: None: its messages tell no key.
+        self.concurrency_key: CallKey | None = None
+        if task is not None and (task.concurrency_limit is not None or task.concurrency_key is not None):
+            from umbel.app.concurrency import key_of
+
+            self.concurrency_key = key_of(task)
         #: Options every call of this task has, when the caller gives none.
         self.call = Call(self.defaults)
         #: None if a route looks at the arguments.
@@ -96,7 +104,8 @@ class Plan:
     def _plain(self, destination: Destination) -> bool:
         """True if nothing about a call without options depends on the clock, the arguments or the body."""
         route = destination.options.keys() - {"serializer"}
-        return self.call.expires is None and self.call.compression is None and self.shadow_name is None and not route
+        same = self.call.expires is None and self.call.compression is None and self.shadow_name is None
+        return same and self.concurrency_key is None and not route
 
     def _headers(self) -> dict[str, Any]:
         """Protocol 2's, in Celery's order."""

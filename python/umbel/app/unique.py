@@ -6,15 +6,13 @@ message is published, and given up when the task ends (or starts), or when its t
 
 from __future__ import annotations
 
-import inspect
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from umbel import _native
 from umbel.app.clock import timestamp
+from umbel.app.keys import CallKey
 from umbel.exceptions import DuplicateTaskError, ImproperlyConfigured, from_native
 from umbel.result import AsyncResult
 
@@ -28,16 +26,14 @@ __all__ = ["HEADER", "Uniqueness", "uniqueness_of"]
 #: Tells the worker which lock to give up, and when: `end:<name>` or `start:<name>`.
 HEADER = "umbel_unique"
 
-#: Which arguments count: names of parameters, or a function of the arguments; None: all.
-Key = Sequence[str] | Callable[..., Any] | None
-
 
 @dataclass(frozen=True)
 class Uniqueness:
     """What one task's options say."""
 
     task: Task[..., Any]
-    key: Key
+    #: Which calls are the same.
+    key: CallKey
     life: float
     #: `end`, `start` or `window`.
     until: str
@@ -48,30 +44,7 @@ class Uniqueness:
 
     def lock(self, args: Any, kwargs: Any) -> str:
         """The name of the lock of a call. Raises TypeError for arguments that do not fit or cannot be compared."""
-        chosen = self._chosen(tuple(args or ()), dict(kwargs or {}))
-        try:
-            text = json.dumps(chosen, sort_keys=True, default=repr)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"The unique key of {self.task.name} cannot be written: {error}") from error
-        return f"{self.task.name}:{sha256(text.encode()).hexdigest()[:32]}"
-
-    def _chosen(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if callable(self.key):
-            return self.key(*args, **kwargs)
-        given = self._bound(args, kwargs)
-        if self.key is None:
-            return given
-        unknown = [name for name in self.key if name not in given]
-        if unknown:
-            raise TypeError(f"unique_key of {self.task.name} names no parameter: {', '.join(unknown)}")
-        return {name: given[name] for name in self.key}
-
-    def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Arguments by parameter, with defaults: however they are given, the same call is the same."""
-        signature = inspect.signature(self.task.run)
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return dict(bound.arguments)
+        return f"{self.task.name}:{self.key.digest(args, kwargs)}"
 
     @staticmethod
     def is_meant(options: dict[str, Any]) -> bool:
@@ -117,10 +90,7 @@ def uniqueness_of(task: Any) -> Uniqueness | None:
     _one_of(task, "unique_on_duplicate", on_duplicate, ("existing", "raise", "replace"))
     if not task.unique_for or task.unique_for <= 0:
         raise ImproperlyConfigured(f"Task {task.name}: unique_for takes seconds above 0, not {task.unique_for!r}")
-    # As it was given: a function among a class' attributes would get the task as its first argument.
-    key = inspect.getattr_static(task, "unique_key")
-    key = key.__func__ if isinstance(key, staticmethod) else key
-    return Uniqueness(task, key, float(task.unique_for), until, on_duplicate, debounce)
+    return Uniqueness(task, CallKey.of(task, "unique_key"), float(task.unique_for), until, on_duplicate, debounce)
 
 
 def _one_of(task: Any, name: str, value: Any, choices: Sequence[str]) -> None:

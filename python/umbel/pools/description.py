@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from umbel import signals
+from umbel.app.concurrency import checked_limit
 from umbel.backends.opening import is_native, store_settings
 from umbel.brokers.opening import broker_settings
 from umbel.brokers.opening import is_native as is_native_broker
@@ -45,6 +46,7 @@ SETTINGS = (
     "revoke_expires",
     "task_default_queue",
     "task_max_deliveries",
+    "task_queue_concurrency_limits",
     "task_serializer",
     "timezone",
     "worker_autoscaler",
@@ -193,6 +195,8 @@ def task_entry(task: Task[..., Any]) -> TaskDict:
         "soft_time_limit": task.soft_time_limit,
         "rate_limit": _rate_of(task),
         "rate_limit_shared": _is_shared(task),
+        "concurrency_limit": checked_limit(task),
+        "concurrency_keyed": task.concurrency_key is not None,
         "unique": bool(task.unique or task.debounce),
         "tells_failures": _tells_failures(task),
     }

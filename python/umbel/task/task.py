@@ -95,6 +95,11 @@ class Task(Generic[P, R]):
     #: Wait this long for others like it, and run the last one, seconds.
     debounce: float | None = None
 
+    #: How many may run at a time, in all workers of the broker together.
+    concurrency_limit: int | None = None
+    #: The limit holds for each key: names of parameters, or a function of the arguments; None: for all calls together.
+    concurrency_key: Any = None
+
     autoretry_for: Sequence[type[BaseException]] = ()
     dont_autoretry_for: Sequence[type[BaseException]] = ()
     retry_kwargs: Mapping[str, Any] | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from umbel._native import uuid4
+from umbel.app.concurrency import queue_limits
 from umbel.backends.opening import reply_options, store_opener
 from umbel.brokers.opening import broker_opener
 from umbel.exceptions import ImproperlyConfigured
@@ -99,6 +100,7 @@ def engine_options(
         "result_expires": settings["result_expires"],
         "result_serializer": settings["result_serializer"],
         "result_compression": settings["result_compression"],
+        "queue_limits": queue_limits(settings["task_queue_concurrency_limits"] or {}),
         "max_message_bytes": settings["worker_max_message_bytes"],
         "lease": settings["worker_lease"],
         "control_exchange": exchange,

@@ -90,11 +90,11 @@ fn settlement(number: usize, results: bool, follow_up: bool) -> Settlement {
     };
     let outgoing =
         || Outgoing { destination: Destination::queue("celery"), eta: None, message: message.clone(), chord: None };
+    let tag = Tag(Arc::from(format!("umbel:celery@host:1800000000000000:{number:020}")));
     Settlement {
-        tag: Some(Tag(Arc::from(format!("umbel:celery@host:1800000000000000:{number:020}")))),
-        disposition: Disposition::Ack,
         publish: follow_up.then(outgoing).into_iter().collect(),
         results: results.then(result).into_iter().collect(),
+        ..Settlement::of(Some(tag), Disposition::Ack)
     }
 }
 

@@ -144,10 +144,8 @@ fn done(delivery: umbel_broker::Delivery, with_result: bool) -> Settlement {
         reply_to: None,
     };
     Settlement {
-        tag: Some(delivery.tag),
-        disposition: Disposition::Ack,
-        publish: vec![],
         results: if with_result { vec![result] } else { vec![] },
+        ..Settlement::of(Some(delivery.tag), Disposition::Ack)
     }
 }
 

@@ -20,6 +20,7 @@ use crate::capability::Capabilities;
 use crate::control::{Control, Listener};
 use crate::error::Result;
 use crate::once::{Lock, Taken};
+use crate::slots::{GivenUp, Slot};
 
 /// Key of one held message, unique per delivery; it names the worker, an epoch and a sequence in the engine's own way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,6 +94,10 @@ pub enum Disposition {
     },
     /// Into the dead-letter store.
     Dead(DeadReason),
+    /// Held as before and told among [`Exchanged::entered`], if one of each of these slots is free or its own already;
+    /// they are then taken. Else it is held no more and waits in the store: it comes to the front of its queue when a slot
+    /// of the first that was not free is given up. Not marked redelivered. Brings no messages and no results.
+    Enter(Vec<Slot>),
 }
 
 /// The end of one delivery and everything that must happen in the same step.
@@ -108,9 +113,16 @@ pub struct Settlement {
     pub publish: Vec<Outgoing>,
     /// Result records. Empty unless the consumer was opened with [`ConsumerOptions::stores_results`].
     pub results: Vec<ResultWrite>,
+    /// Locks and slots that are given up. A lock stays if the tag is not held any more; a slot does not.
+    pub gives_up: Vec<GivenUp>,
 }
 
 impl Settlement {
+    /// The end of one delivery and nothing else.
+    pub fn of(tag: Option<Tag>, disposition: Disposition) -> Self {
+        Self { tag, disposition, publish: Vec::new(), results: Vec::new(), gives_up: Vec::new() }
+    }
+
     /// True if it can be carried out only where the results are.
     pub fn needs_results(&self) -> bool {
         !self.results.is_empty() || self.publish.iter().any(|outgoing| outgoing.chord.is_some())
@@ -125,6 +137,8 @@ pub struct Exchanged {
     /// Tags among the settled ones that were no longer ours (the lease had been lost and the message will run,
     /// or has run, elsewhere). Nothing was published for them.
     pub lost: Vec<Tag>,
+    /// Tags among those that were to enter ([`Disposition::Enter`]) that have, and are still held.
+    pub entered: Vec<Tag>,
     /// When the earliest delayed message is due, if the engine knows of one: look again by then.
     pub next_due: Option<Timestamp>,
 }
@@ -221,7 +235,7 @@ pub trait Consumer: Send {
 
     /// Says "alive", keeps every held message ours, moves due delayed messages to their queues, and takes back
     /// the messages of workers whose lease ran out (front of the queue, in the order they were taken), counting a failed
-    /// delivery for each. To be called at least
+    /// delivery for each, and their slots. To be called at least
     /// every `lease / 3`. Returns how many messages of others it returned to their queues.
     fn heartbeat(&mut self) -> Result<usize>;
 

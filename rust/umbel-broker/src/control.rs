@@ -61,9 +61,6 @@ pub trait Control: Send {
     /// All revocations that have not ended.
     fn revoked(&mut self) -> Result<Vec<Revocation>>;
 
-    /// Gives up locks that messages have taken, by name and owner; those that are another's stay.
-    fn release(&mut self, locks: &[(String, String)]) -> Result<()>;
-
     /// The next turn under a rate limit that all workers share: [`crate::Lane::turn`] on the store's clock.
     fn turn(&mut self, limit: &str, pause: Duration, patience: Duration) -> Result<Turn>;
 

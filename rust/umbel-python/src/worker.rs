@@ -49,6 +49,7 @@ fn worker_options(options: &Options<'_>) -> PyResult<WorkerOptions> {
         delay_threshold: options.seconds("delay_threshold")?.flatten().unwrap_or(DELAY_THRESHOLD),
         shutdown_timeout: options.seconds("shutdown_timeout")?.unwrap_or(Some(SHUTDOWN_TIMEOUT)).unwrap_or(NEVER),
         result_expires: options.seconds("result_expires")?.unwrap_or(Some(RESULT_EXPIRES)),
+        queue_limits: options.get("queue_limits")?.unwrap_or_default(),
         max_message_bytes: options.get("max_message_bytes")?.unwrap_or(MAX_MESSAGE_BYTES),
     };
     Ok(WorkerOptions {
@@ -77,6 +78,8 @@ fn task_options(task: &Bound<'_, PyAny>) -> PyResult<TaskOptions> {
         soft_time_limit: given.seconds("soft_time_limit")?.flatten(),
         rate_limit: given.get("rate_limit")?,
         rate_limit_shared: flag("rate_limit_shared", false)?,
+        concurrency_limit: given.get("concurrency_limit")?,
+        concurrency_keyed: flag("concurrency_keyed", false)?,
         unique: flag("unique", false)?,
         tells_failures: flag("tells_failures", false)?,
     })

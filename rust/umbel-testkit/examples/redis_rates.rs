@@ -72,7 +72,7 @@ fn drain(broker: &RedisBroker, want: usize, results: bool) -> (usize, Duration) 
                     reply_to: None,
                 };
                 let results = if results { vec![result] } else { Vec::new() };
-                Settlement { tag: Some(delivery.tag), disposition: Disposition::Ack, publish: Vec::new(), results }
+                Settlement { results, ..Settlement::of(Some(delivery.tag), Disposition::Ack) }
             })
             .collect();
     }

@@ -46,7 +46,7 @@ fn send(broker: &RedisBroker, bodies: &[&str]) {
 }
 
 fn ack(tag: &Tag) -> Settlement {
-    Settlement { tag: Some(tag.clone()), disposition: Disposition::Ack, publish: Vec::new(), results: Vec::new() }
+    Settlement::of(Some(tag.clone()), Disposition::Ack)
 }
 
 fn body(payload: &Payload) -> String {
@@ -370,8 +370,7 @@ fn success_is_final_in_every_serializer() {
         for record in [started, success, started] {
             if through_the_broker {
                 let tag = None;
-                let settlement =
-                    Settlement { tag, disposition: Disposition::Ack, publish: Vec::new(), results: write(record) };
+                let settlement = Settlement { results: write(record), ..Settlement::of(tag, Disposition::Ack) };
                 worker.exchange(&[settlement], 0).expect("settle");
             } else {
                 store.write(&write(record)).expect("write");

@@ -35,7 +35,7 @@ fn send(broker: &RedisBroker, queue: &str, body: &str) {
 }
 
 fn end(disposition: Disposition, tag: &umbel_broker::Tag) -> Settlement {
-    Settlement { tag: Some(tag.clone()), disposition, publish: Vec::new(), results: Vec::new() }
+    Settlement::of(Some(tag.clone()), disposition)
 }
 
 fn now() -> f64 {

@@ -1,6 +1,6 @@
 //! What the engine takes to decide about a task: all of it, and its parts. Batches are of 64, as a fetch brings them.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use divan::Bencher;
@@ -34,6 +34,7 @@ impl Worker {
             delay_threshold: Duration::from_secs(2),
             shutdown_timeout: Duration::from_secs(25),
             result_expires: None,
+            queue_limits: HashMap::new(),
             max_message_bytes: 1 << 20,
         };
         let task = TaskOptions {
@@ -48,6 +49,8 @@ impl Worker {
             soft_time_limit: None,
             rate_limit: None,
             rate_limit_shared: false,
+            concurrency_limit: None,
+            concurrency_keyed: false,
             unique: false,
             tells_failures: false,
         };
@@ -79,7 +82,9 @@ impl Worker {
                         let deliveries = supply.drain(..want.min(supply.len())).collect();
                         self.tell(Input::Delivered { deliveries, next_due: None });
                     }
-                    Output::Settle(batch) => self.tell(Input::Settled { count: batch.len(), lost: Vec::new() }),
+                    Output::Settle(batch) => {
+                        self.tell(Input::Settled { count: batch.len(), lost: Vec::new(), entered: Vec::new() })
+                    }
                     Output::Dispatch { child, jobs } => {
                         for job in jobs {
                             left -= 1;

@@ -16,6 +16,7 @@ OURS = {
     "defaults",
     "revoke_expires",
     "task_max_deliveries",
+    "task_queue_concurrency_limits",
     "worker_lease",
     "worker_processes",
     "worker_max_message_bytes",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::state::State;
+use super::state::{Settled, State};
 use super::store::Store;
 use crate::broker::{Consumer, ConsumerOptions, Exchanged, Settlement, Tag};
 use crate::error::{BrokerError, Result};
@@ -52,15 +52,17 @@ impl Consumer for MemoryConsumer {
         store.change(|state, now| {
             let routes: Vec<_> =
                 settlements.iter().map(|settlement| state.routes(&settlement.publish)).collect::<Result<_>>()?;
-            let mut lost = Vec::new();
+            let (mut lost, mut entered) = (Vec::new(), Vec::new());
             for (settlement, routes) in settlements.iter().zip(routes) {
-                if !state.settle(settlement, routes, now) {
-                    lost.extend(settlement.tag.clone());
+                match state.settle(settlement, routes, now) {
+                    Settled::Done => {}
+                    Settled::Lost => lost.extend(settlement.tag.clone()),
+                    Settled::Entered => entered.extend(settlement.tag.clone()),
                 }
             }
             state.move_due(now);
             state.renew_lease(&self.worker, now.after(self.lease));
-            Ok(Exchanged { deliveries: self.fetch(state, want), lost, next_due: state.next_due() })
+            Ok(Exchanged { deliveries: self.fetch(state, want), lost, entered, next_due: state.next_due() })
         })
     }
 
@@ -70,7 +72,9 @@ impl Consumer for MemoryConsumer {
             state.move_due(now);
             state.results.remove_expired(now);
             state.chords.remove_expired(now);
-            state.reclaim(now)
+            let returned = state.reclaim(now);
+            state.look_after_slots(now);
+            returned
         }))
     }
 
@@ -83,9 +87,9 @@ impl Consumer for MemoryConsumer {
     }
 
     fn close(&mut self) -> Result<()> {
-        self.store.change(|state, _| {
+        self.store.change(|state, now| {
             state.give_back(&self.worker, &[], false);
-            state.end_lease(&self.worker);
+            state.end_lease(&self.worker, now);
         });
         Ok(())
     }

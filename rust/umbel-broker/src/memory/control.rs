@@ -76,11 +76,6 @@ impl Control for MemoryControl {
         Ok(kept.map(|(what, until)| Revocation { what: what.clone(), until: *until }).collect())
     }
 
-    fn release(&mut self, locks: &[(String, String)]) -> Result<()> {
-        self.store.change(|state, _| locks.iter().for_each(|(name, owner)| state.locks.release(name, owner)));
-        Ok(())
-    }
-
     fn turn(&mut self, limit: &str, pause: Duration, patience: Duration) -> Result<Turn> {
         let (pause, patience) = (micros(pause), micros(patience));
         Ok(self.store.change(|state, now| {

@@ -11,6 +11,7 @@ mod doorbell;
 mod locks;
 mod publisher;
 pub mod results;
+mod slots;
 mod state;
 pub mod store;
 

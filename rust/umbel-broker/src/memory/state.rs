@@ -9,9 +9,11 @@ use super::chords::Chords;
 use super::control::Said;
 use super::locks::Locks;
 use super::results::Results;
+use super::slots::Slots;
 use crate::broker::{DeadReason, Delivery, Disposition, Outgoing, Payload, Settlement, Tag, Waiting};
 use crate::error::Result;
 use crate::queue::{Bindings, PRIORITY_STEPS, step_index};
+use crate::slots::GivenUp;
 
 /// A message in the store.
 #[derive(Debug, Clone)]
@@ -27,6 +29,14 @@ impl Entry {
             Payload::Malformed { .. } => 0,
         };
         Self { payload, step }
+    }
+
+    /// What tells it from others.
+    pub(super) fn id(&self) -> &str {
+        match &self.payload {
+            Payload::Message(message) => message.properties.delivery_tag.as_deref().unwrap_or_default(),
+            Payload::Malformed { .. } => "",
+        }
     }
 
     /// Marks it as handed out before, counting a failed delivery if it was one.
@@ -53,6 +63,16 @@ pub(super) struct Dead {
     pub(super) entry: Entry,
 }
 
+/// What became of a settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    Done,
+    /// Its tag was not held.
+    Lost,
+    /// Its message is held on, and has its slots.
+    Entered,
+}
+
 /// A worker's promise to be alive.
 pub(super) struct Lease {
     expires: Timestamp,
@@ -72,6 +92,7 @@ pub(super) struct State {
     pub(super) chords: Chords,
     pub(super) said: Said,
     pub(super) locks: Locks,
+    pub(super) slots: Slots,
     /// Changes with every message that became delayed.
     pub(super) delays: u64,
     counter: u64,
@@ -95,15 +116,27 @@ impl State {
         self.lanes(queue)[step].push_back(entry);
     }
 
-    fn push_front(&mut self, queue: &str, entry: Entry) {
+    pub(super) fn push_front(&mut self, queue: &str, entry: Entry) {
         let step = entry.step;
         self.lanes(queue)[step].push_front(entry);
     }
 
-    fn delay(&mut self, queue: Arc<str>, entry: Entry, until: Timestamp) {
-        let number = self.next_number();
+    fn delay(&mut self, queue: Arc<str>, entry: Entry, until: Timestamp) -> (Timestamp, u64) {
+        let place = (until, self.next_number());
         self.delays += 1;
-        self.delayed.insert((until, number), (queue, entry));
+        self.delayed.insert(place, (queue, entry));
+        place
+    }
+
+    /// Delays a held message; says where it is then.
+    pub(super) fn set_aside(&mut self, tag: &Tag, until: Timestamp) -> Option<(Timestamp, u64)> {
+        let held = self.release(tag)?;
+        Some(self.delay(held.queue, held.entry, until))
+    }
+
+    /// Takes one delayed message out; `None` when it is there no more.
+    pub(super) fn take_delayed(&mut self, place: (Timestamp, u64)) -> Option<(Arc<str>, Entry)> {
+        self.delayed.remove(&place)
     }
 
     /// Publishes all or, when one of them is unroutable, none.
@@ -136,7 +169,9 @@ impl State {
                     **message = chord::completed(message, members);
                 }
                 match outgoing.eta {
-                    Some(eta) if eta > now => self.delay(Arc::from(queue), entry, eta),
+                    Some(eta) if eta > now => {
+                        self.delay(Arc::from(queue), entry, eta);
+                    }
                     _ => self.push_back(&queue, entry),
                 }
             }
@@ -150,15 +185,28 @@ impl State {
         Entry::new(Payload::Message(Box::new(message)))
     }
 
-    /// Settles one delivery; `routes` are those of its follow-up messages. False when its tag was not held.
-    pub(super) fn settle(&mut self, settlement: &Settlement, routes: Vec<Vec<String>>, now: Timestamp) -> bool {
+    /// Settles one delivery; `routes` are those of its follow-up messages.
+    pub(super) fn settle(&mut self, settlement: &Settlement, routes: Vec<Vec<String>>, now: Timestamp) -> Settled {
         self.results.write(&settlement.results, now);
+        self.give_up_slots(&settlement.gives_up, now);
         if let Some(tag) = &settlement.tag {
-            let Some(held) = self.release(tag) else { return false };
-            self.dispose(held, &settlement.disposition, now);
+            if !self.is_held(tag) {
+                return Settled::Lost;
+            }
+            if let Disposition::Enter(slots) = &settlement.disposition {
+                return if self.enter(tag, slots, now) { Settled::Entered } else { Settled::Done };
+            }
+            if let Some(held) = self.release(tag) {
+                self.dispose(held, &settlement.disposition, now);
+            }
         }
         self.publish_routed(&settlement.publish, routes, now);
-        true
+        for given in &settlement.gives_up {
+            if let GivenUp::Lock { name, owner } = given {
+                self.locks.release(name, owner);
+            }
+        }
+        Settled::Done
     }
 
     fn release(&mut self, tag: &Tag) -> Option<Held> {
@@ -169,9 +217,12 @@ impl State {
     fn dispose(&mut self, held: Held, disposition: &Disposition, now: Timestamp) {
         match disposition {
             Disposition::Ack => {}
+            Disposition::Enter(_) => self.push_front(&held.queue, held.entry),
             Disposition::Requeue { front: true, failed } => self.push_front(&held.queue, held.entry.returned(*failed)),
             Disposition::Requeue { front: false, failed } => self.push_back(&held.queue, held.entry.returned(*failed)),
-            Disposition::Delay { until } => self.delay(held.queue, held.entry, *until),
+            Disposition::Delay { until } => {
+                self.delay(held.queue, held.entry, *until);
+            }
             Disposition::Dead(reason) => {
                 let id = self.next_number();
                 self.dead.insert(id, Dead { queue: held.queue, reason: reason.clone(), at: now, entry: held.entry });
@@ -218,6 +269,11 @@ impl State {
         self.by_tag.contains_key(tag)
     }
 
+    /// The worker that holds a message, and what tells that from others.
+    pub(super) fn holder(&self, tag: &Tag) -> Option<(String, String)> {
+        self.held.get(self.by_tag.get(tag)?).map(|held| (held.worker.clone(), held.entry.id().to_owned()))
+    }
+
     /// Returns what `worker` holds, except `keep`, to the front of the queues in the order it was taken.
     pub(super) fn give_back(&mut self, worker: &str, keep: &[Tag], failed: bool) -> usize {
         let kept: std::collections::HashSet<&Tag> = keep.iter().collect();
@@ -242,8 +298,9 @@ impl State {
         self.leases.insert(worker.to_owned(), Lease { expires });
     }
 
-    pub(super) fn end_lease(&mut self, worker: &str) {
+    pub(super) fn end_lease(&mut self, worker: &str, now: Timestamp) {
         self.leases.remove(worker);
+        self.vacate(worker, now);
     }
 
     /// Takes back the messages of workers that have been silent for too long; says how many.
@@ -253,7 +310,7 @@ impl State {
         let mut returned = 0;
         for worker in dead {
             returned += self.give_back(&worker, &[], true);
-            self.end_lease(&worker);
+            self.end_lease(&worker, now);
         }
         returned
     }

@@ -100,19 +100,6 @@ impl Control for RedisControl {
         Ok(pairs.collect())
     }
 
-    fn release(&mut self, locks: &[(String, String)]) -> Result<()> {
-        for page in locks.chunks(PAGE) {
-            let connection = self.link.connection()?;
-            let call = connection.script(&scripts::RELEASE_LOCKS)?.number(page.len());
-            let call = call.args(page.iter().map(|(name, _)| self.keys.lock(name)));
-            let call = call.args(page.iter().map(|(_, owner)| owner));
-            for reply in connection.run(&Pipeline::of(&call))? {
-                connection.accept(reply)?;
-            }
-        }
-        Ok(())
-    }
-
     fn turn(&mut self, limit: &str, pause: Duration, patience: Duration) -> Result<Turn> {
         let connection = self.link.connection()?;
         let call = connection.script(&scripts::TURN)?.number(1).arg(self.keys.lane(limit));

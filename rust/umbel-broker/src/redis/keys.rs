@@ -85,6 +85,11 @@ impl Keys {
         (0..self.steps.len()).map(|index| self.step_list(queue, index)).collect()
     }
 
+    /// What all keys of ours begin with.
+    pub(crate) fn own(&self) -> String {
+        format!("{}umbel:", self.prefix)
+    }
+
     /// Key that lives as long as the worker's lease.
     pub(crate) fn heartbeat(&self, worker_id: &str) -> String {
         format!("{}umbel:worker:{worker_id}", self.prefix)

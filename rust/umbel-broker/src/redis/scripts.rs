@@ -12,16 +12,15 @@ macro_rules! script {
 }
 
 script!(FETCH, "fetch");
-script!(SETTLE, "settle", after "final", "chords");
+script!(SETTLE, "settle", after "final", "chords", "slots");
 script!(GIVE_BACK, "give_back");
-script!(HEARTBEAT, "heartbeat");
+script!(HEARTBEAT, "heartbeat", after "slots");
 script!(TAKE_OVER, "take_over");
-script!(LEAVE, "leave");
+script!(LEAVE, "leave", after "slots");
 script!(RELEASE, "release");
 script!(REPLAY, "replay");
 script!(ONCE, "once");
 script!(TURN, "turn");
-script!(RELEASE_LOCKS, "release_locks");
 
 /// Writes result records; for result stores.
 pub static STORE: Script = Script {

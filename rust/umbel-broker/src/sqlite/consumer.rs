@@ -11,6 +11,7 @@ use super::session::{Commit, Session, Step};
 use crate::broker::{Consumer, ConsumerOptions, Delivery, Disposition, Exchanged, Settlement, Tag};
 use crate::error::{BrokerError, Result};
 use crate::queue::PRIORITY_STEPS;
+use crate::slots::GivenUp;
 
 pub(super) struct SqliteConsumer {
     session: Session,
@@ -65,13 +66,13 @@ impl Consumer for SqliteConsumer {
         let commit = if settlements.is_empty() { Commit::Repeatable } else { Commit::Durable };
         let (lease, queues) = (&mut self.lease, &mut self.queues);
         self.session.write(commit, |step| {
-            let lost = settle_all(step, lease, settlements)?;
+            let Settled { lost, entered } = settle_all(step, lease, settlements)?;
             if !lease.is_fresh(step.connection, step.now)? {
                 lease.renew(step)?;
             }
             let next_due = step.move_due()?;
             let deliveries = queues.fetch(step, lease, want)?;
-            Ok(Exchanged { deliveries, lost, next_due })
+            Ok(Exchanged { deliveries, lost, entered, next_due })
         })
     }
 
@@ -81,7 +82,9 @@ impl Consumer for SqliteConsumer {
             let in_time = lease.renew(step)?;
             step.move_due()?;
             // Who was late itself saw the clock jump or the machine sleep: others are as late, and get one more beat.
-            if in_time { lease.reclaim(step) } else { Ok(0) }
+            let returned = if in_time { lease.reclaim(step)? } else { 0 };
+            lease.look_after_slots(step)?;
+            Ok(returned)
         })
     }
 
@@ -107,36 +110,72 @@ impl Consumer for SqliteConsumer {
     }
 }
 
-/// Settles in order; says which tags were not held any more.
-fn settle_all(step: &mut Step<'_>, lease: &Lease, settlements: &[Settlement]) -> Result<Vec<Tag>, Fault> {
-    let mut lost = Vec::new();
+/// What became of the tags of settlements.
+#[derive(Default)]
+struct Settled {
+    /// Not held any more.
+    lost: Vec<Tag>,
+    /// Held on, with their slots.
+    entered: Vec<Tag>,
+}
+
+/// Settles in order.
+fn settle_all(step: &mut Step<'_>, lease: &Lease, settlements: &[Settlement]) -> Result<Settled, Fault> {
+    let mut settled = Settled::default();
     let mut results = 0;
     for settlement in settlements {
         step.write_results(&settlement.results)?;
         results += settlement.results.len();
+        give_up_slots(step, lease, &settlement.gives_up)?;
         if let Some(tag) = &settlement.tag {
-            let held = match lease.key(tag) {
+            let key = lease.key(tag);
+            if let (Some(key), Disposition::Enter(slots)) = (key, &settlement.disposition) {
+                match step.is_held(key.0, key.1)? {
+                    false => settled.lost.push(tag.clone()),
+                    true if step.enter(key, slots)? => settled.entered.push(tag.clone()),
+                    true => {}
+                }
+                continue;
+            }
+            let held = match key {
                 Some((epoch, sequence)) => step.release(epoch, sequence)?,
                 None => None,
             };
             let Some(parcel) = held else {
-                lost.push(tag.clone());
+                settled.lost.push(tag.clone());
                 continue;
             };
             dispose(step, parcel, &settlement.disposition)?;
         }
         step.publish(&settlement.publish)?;
+        for given in &settlement.gives_up {
+            if let GivenUp::Lock { name, owner } = given {
+                step.release_lock(name, owner)?;
+            }
+        }
     }
     step.trim_results(results)?;
-    Ok(lost)
+    Ok(settled)
+}
+
+fn give_up_slots(step: &mut Step<'_>, lease: &Lease, gives_up: &[GivenUp]) -> Result<(), Fault> {
+    for given in gives_up {
+        if let GivenUp::Slot { slot, holder } = given
+            && let Some(key) = lease.key(holder)
+        {
+            step.give_up_slot(slot, key)?;
+        }
+    }
+    Ok(())
 }
 
 fn dispose(step: &mut Step<'_>, parcel: Parcel, disposition: &Disposition) -> Result<(), Fault> {
     match disposition {
         Disposition::Ack => content::delete(step.connection, parcel.message),
+        Disposition::Enter(_) => step.push_front(parcel),
         Disposition::Requeue { front: true, failed } => step.push_front(parcel.returned(*failed)),
         Disposition::Requeue { front: false, failed } => step.push_back(parcel.returned(*failed)),
-        Disposition::Delay { until } => step.delay(parcel, *until),
+        Disposition::Delay { until } => step.delay(parcel, *until).map(drop),
         Disposition::Dead(reason) => step.bury(parcel, reason),
     }
 }

@@ -87,10 +87,6 @@ impl Control for SqliteControl {
         })
     }
 
-    fn release(&mut self, locks: &[(String, String)]) -> Result<()> {
-        self.session.write(Commit::Repeatable, |step| step.release_locks(locks))
-    }
-
     fn turn(&mut self, limit: &str, pause: Duration, patience: Duration) -> Result<Turn> {
         self.session.write(Commit::Repeatable, |step| {
             let mut find = step.connection.prepare_cached("SELECT pause, next, later FROM lanes WHERE name = ?1")?;

@@ -110,11 +110,10 @@ impl Lease {
 
     /// Those of `known` that are not held any more.
     pub(super) fn lost(&self, step: &Step<'_>, known: &[Tag]) -> Result<Vec<Tag>, Fault> {
-        let mut exists = step.connection.prepare_cached("SELECT 1 FROM held WHERE epoch = ?1 AND sequence = ?2")?;
         let mut lost = Vec::new();
         for tag in known {
             let held = match self.key(tag) {
-                Some((epoch, sequence)) => exists.exists([epoch, sequence])?,
+                Some((epoch, sequence)) => step.is_held(epoch, sequence)?,
                 None => false,
             };
             if !held {
@@ -129,6 +128,7 @@ impl Lease {
         let mut returned = 0;
         for epoch in self.silent(step)? {
             returned += step.give_back(epoch, &|_| false, true)?;
+            step.vacate(epoch)?;
             step.connection.prepare_cached("DELETE FROM leases WHERE epoch = ?1")?.execute([epoch])?;
         }
         Ok(returned)
@@ -156,8 +156,14 @@ impl Lease {
         Ok(silent)
     }
 
+    /// Looks after the slots of all workers.
+    pub(super) fn look_after_slots(&self, step: &mut Step<'_>) -> Result<(), Fault> {
+        step.look_after_slots(self.duration)
+    }
+
     /// Signs the worker off.
-    pub(super) fn sign_off(&self, step: &Step<'_>) -> Result<(), Fault> {
+    pub(super) fn sign_off(&self, step: &mut Step<'_>) -> Result<(), Fault> {
+        self.epochs.iter().try_for_each(|epoch| step.vacate(*epoch))?;
         step.connection.prepare_cached("DELETE FROM leases WHERE worker = ?1")?.execute([&self.worker])?;
         Ok(())
     }

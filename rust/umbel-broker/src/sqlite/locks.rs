@@ -24,11 +24,9 @@ impl Step<'_> {
         Ok(Taken::Published { replaced: owner })
     }
 
-    pub(super) fn release_locks(&mut self, locks: &[(String, String)]) -> Result<(), Fault> {
+    pub(super) fn release_lock(&mut self, name: &str, owner: &str) -> Result<(), Fault> {
         let mut release = self.connection.prepare_cached("DELETE FROM locks WHERE name = ?1 AND owner = ?2")?;
-        for (name, owner) in locks {
-            release.execute([name, owner])?;
-        }
+        release.execute([name, owner])?;
         Ok(())
     }
 }

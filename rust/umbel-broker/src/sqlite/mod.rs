@@ -25,6 +25,7 @@ pub mod results;
 mod routing;
 mod schema;
 mod session;
+mod slots;
 mod turnstile;
 
 pub use location::{Location, Synchronous};

@@ -127,16 +127,33 @@ impl Step<'_> {
         Ok(found)
     }
 
-    pub(super) fn delay(&mut self, parcel: Parcel, due: Timestamp) -> Result<(), Fault> {
+    /// Delays a message; says its number among those that are due at the same time.
+    pub(super) fn delay(&mut self, parcel: Parcel, due: Timestamp) -> Result<i64, Fault> {
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO delayed (due, number, message, queue, step, failed, redelivered)
-             VALUES (?1, (SELECT 1 + coalesce(max(number), 0) FROM delayed WHERE due = ?1), ?2, ?3, ?4, ?5, ?6)",
+             VALUES (?1, (SELECT 1 + coalesce(max(number), 0) FROM delayed WHERE due = ?1), ?2, ?3, ?4, ?5, ?6)
+             RETURNING number",
         )?;
         let Parcel { message, queue, step, failed, redelivered } = parcel;
-        insert.execute(params![due.0, message, queue, step, failed, redelivered])?;
+        let row = params![due.0, message, queue, step, failed, redelivered];
+        let number = insert.query_row(row, |row| row.get(0))?;
         drop(insert);
         self.ring(queue, Tone::Delayed);
-        Ok(())
+        Ok(number)
+    }
+
+    /// Takes one delayed message out; `None` when it is there no more.
+    pub(super) fn take_delayed(&mut self, due: Timestamp, number: i64) -> Result<Option<Parcel>, Fault> {
+        let mut take = self.connection.prepare_cached(
+            "DELETE FROM delayed WHERE due = ?1 AND number = ?2
+             RETURNING message, queue, step, failed, redelivered",
+        )?;
+        Ok(take.query_row([due.0, number], |row| Parcel::from_row(row, 0)).optional()?)
+    }
+
+    pub(super) fn is_held(&self, epoch: i64, sequence: i64) -> Result<bool, Fault> {
+        let mut exists = self.connection.prepare_cached("SELECT 1 FROM held WHERE epoch = ?1 AND sequence = ?2")?;
+        Ok(exists.exists([epoch, sequence])?)
     }
 
     /// Moves delayed messages that are due to the backs of their queues; says when the next one is due.

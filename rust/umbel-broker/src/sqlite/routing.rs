@@ -44,7 +44,7 @@ impl Step<'_> {
             redelivered: properties.redelivered,
         };
         match outgoing.eta {
-            Some(eta) if eta > self.now => self.delay(parcel, eta),
+            Some(eta) if eta > self.now => self.delay(parcel, eta).map(drop),
             _ => self.push_back(parcel),
         }
     }

@@ -14,7 +14,7 @@ use crate::error::BrokerError;
 const APPLICATION_ID: i64 = 0x556d_626c;
 
 /// What each version added to the one before. Steps are never changed, only added: files of every version are about.
-const STEPS: [&str; 3] = [TABLES, CONTROL, LOCKS];
+const STEPS: [&str; 4] = [TABLES, CONTROL, LOCKS, SLOTS];
 
 /// Version of the tables below.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
@@ -150,6 +150,39 @@ CREATE TABLE lanes (
     next INTEGER NOT NULL,
     later INTEGER NOT NULL
 ) WITHOUT ROWID;
+";
+
+/// How many tasks may run at a time.
+const SLOTS: &str = "
+CREATE TABLE slots (
+    name TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    PRIMARY KEY (name, epoch, sequence)
+) WITHOUT ROWID;
+CREATE INDEX slots_epoch ON slots (epoch);
+-- Rows of `delayed` that wait for a slot.
+CREATE TABLE waits (
+    name TEXT NOT NULL,
+    place INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (name, place)
+) WITHOUT ROWID;
+-- Messages that were woken for a slot, which is kept for them.
+CREATE TABLE woken (
+    name TEXT NOT NULL,
+    message INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    PRIMARY KEY (name, message)
+) WITHOUT ROWID;
+-- How many slots there are of a name, while something waits for one.
+CREATE TABLE limits (
+    name TEXT PRIMARY KEY,
+    slots INTEGER NOT NULL,
+    seen INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX limits_seen ON limits (seen);
 ";
 
 /// Refuses files that hold something else, before anything in them is changed.

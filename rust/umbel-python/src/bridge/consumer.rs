@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
-use umbel_broker::{BrokerError, Capability, Consumer, ConsumerOptions, Exchanged, Result, Settlement, Tag};
+use umbel_broker::{
+    BrokerError, Capability, Clock, Consumer, ConsumerOptions, Disposition, Exchanged, Result, Settlement, Tag,
+};
 
 use super::broker::PythonBroker;
-use super::substitutes::WaitingRoom;
+use super::substitutes::{Memory, WaitingRoom};
 use super::{Place, messages};
 use crate::clock::ProcessClock;
 
@@ -19,6 +21,7 @@ pub(super) struct PythonConsumer {
     consumer: Py<PyAny>,
     listens: bool,
     room: Option<WaitingRoom>,
+    memory: Arc<Memory>,
 }
 
 impl PythonConsumer {
@@ -32,7 +35,7 @@ impl PythonConsumer {
         })?;
         let keeps = broker.can(Capability::Delays);
         let room = (!keeps).then(|| WaitingRoom::new(Arc::new(ProcessClock)));
-        Ok(Self { place, consumer, listens, room })
+        Ok(Self { place, consumer, listens, room, memory: Arc::clone(broker.memory()) })
     }
 
     fn call(&self, settlements: &[Settlement], want: usize) -> Result<Exchanged> {
@@ -44,6 +47,7 @@ impl PythonConsumer {
                 deliveries: messages::each(&deliveries, messages::delivery)?,
                 lost: lost.into_iter().map(|tag| Tag(tag.into())).collect(),
                 next_due: next_due.map(messages::moment),
+                ..Exchanged::default()
             })
         })
     }
@@ -55,10 +59,15 @@ impl Consumer for PythonConsumer {
         if settlements.iter().any(Settlement::needs_results) {
             return Err(BrokerError::results_not_stored());
         }
-        let Some(mut room) = self.room.take() else { return self.call(settlements, want) };
-        let exchanged = self.exchange_with(&mut room, settlements, want);
-        self.room = Some(room);
-        exchanged
+        let counts = |settlement: &Settlement| {
+            !settlement.gives_up.is_empty() || matches!(settlement.disposition, Disposition::Enter(_))
+        };
+        if !settlements.iter().any(counts) {
+            return self.exchange_rest(settlements, want);
+        }
+        // Taking and giving up what is taken and given up already changes nothing: the call may be repeated.
+        let (left, entered) = self.memory.slots(settlements, ProcessClock.now());
+        Ok(Exchanged { entered, ..self.exchange_rest(&left, want)? })
     }
 
     fn heartbeat(&mut self) -> Result<usize> {
@@ -80,10 +89,12 @@ impl Consumer for PythonConsumer {
         let lost: Vec<String> =
             self.place.attached(|py| self.consumer.call_method1(py, "recover", (theirs,))?.extract(py))?;
         let lost: Vec<Tag> = lost.into_iter().map(|tag| Tag(tag.into())).collect();
-        Ok(match &mut self.room {
+        let lost = match &mut self.room {
             Some(room) => room.forget(known, &lost),
             None => lost,
-        })
+        };
+        self.memory.leave(&lost);
+        Ok(lost)
     }
 
     fn close(&mut self) -> Result<()> {
@@ -92,6 +103,14 @@ impl Consumer for PythonConsumer {
 }
 
 impl PythonConsumer {
+    /// What has nothing to do with slots.
+    fn exchange_rest(&mut self, settlements: &[Settlement], want: usize) -> Result<Exchanged> {
+        let Some(mut room) = self.room.take() else { return self.call(settlements, want) };
+        let exchanged = self.exchange_with(&mut room, settlements, want);
+        self.room = Some(room);
+        exchanged
+    }
+
     /// With a room for messages that wait for their time.
     fn exchange_with(&self, room: &mut WaitingRoom, settlements: &[Settlement], want: usize) -> Result<Exchanged> {
         let plan = room.plan(settlements);
@@ -102,7 +121,7 @@ impl PythonConsumer {
         room.hold(&exchanged.deliveries);
         deliveries.append(&mut exchanged.deliveries);
         let next_due = room.next_due().into_iter().chain(exchanged.next_due).min();
-        Ok(Exchanged { deliveries, lost, next_due })
+        Ok(Exchanged { deliveries, lost, next_due, ..Exchanged::default() })
     }
 }
 

@@ -113,10 +113,9 @@ fn finished(delivery: Delivery) -> (String, Settlement) {
         reply_to: None,
     };
     let settlement = Settlement {
-        tag: Some(delivery.tag),
-        disposition: Disposition::Ack,
         publish: vec![outgoing("done", &body)],
         results: vec![result],
+        ..Settlement::of(Some(delivery.tag), Disposition::Ack)
     };
     (body, settlement)
 }

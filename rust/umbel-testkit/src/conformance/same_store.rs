@@ -82,10 +82,9 @@ pub fn success_is_final_here_too(fixture: &dyn BrokerFixture) {
 pub fn early_acked_work_still_stores(fixture: &dyn BrokerFixture) {
     let mut worker = storing_consumer(fixture, "w");
     let settlement = Settlement {
-        tag: None,
-        disposition: Disposition::Ack,
         publish: vec![outgoing("q", "next")],
         results: vec![write("t", "SUCCESS", "1"), write("u", "STARTED", "2")],
+        ..Settlement::of(None, Disposition::Ack)
     };
     assert_eq!(bodies(&worker.exchange(&[settlement], 1).expect("exchange").deliveries), ["next"]);
     assert_eq!((read(fixture, "t"), read(fixture, "u")), (Some(b"1".to_vec()), Some(b"2".to_vec())));
@@ -125,8 +124,7 @@ fn begin_chord(fixture: &dyn BrokerFixture, group: &str, size: u64) {
 }
 
 fn counting(tag: Option<&umbel_broker::Tag>, task_id: &str, index: Option<i64>) -> Settlement {
-    let mut settlement =
-        Settlement { tag: tag.cloned(), disposition: Disposition::Ack, publish: Vec::new(), results: Vec::new() };
+    let mut settlement = Settlement::of(tag.cloned(), Disposition::Ack);
     settlement.publish.push(awaiting("unlock", chord_part("g", task_id, index)));
     settlement
 }

@@ -82,7 +82,7 @@ pub(super) fn take_one(consumer: &mut dyn Consumer) -> Delivery {
 }
 
 pub(super) fn settle(tag: &Tag, disposition: Disposition) -> Settlement {
-    Settlement { tag: Some(tag.clone()), disposition, publish: Vec::new(), results: Vec::new() }
+    Settlement::of(Some(tag.clone()), disposition)
 }
 
 pub(super) fn ack(tag: &Tag) -> Settlement {

@@ -1,20 +1,30 @@
 //! The model broker: the contract of `umbel_broker::broker` in its simplest form, with nothing hidden.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use umbel_broker::{Delivery, Disposition, Tag};
 use umbel_protocol::{ResultWrite, Timestamp};
 
 use super::plan::Plan;
+use super::slots::Slots;
 
 /// Where a message is. Being one value, it is in exactly one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
     Ready,
-    Held { worker: usize, tag: Tag },
-    Delayed { until: Timestamp },
-    Dead { kind: String },
+    Held {
+        worker: usize,
+        tag: Tag,
+    },
+    Delayed {
+        until: Timestamp,
+    },
+    /// For a slot.
+    Waiting,
+    Dead {
+        kind: String,
+    },
     Done,
 }
 
@@ -33,6 +43,7 @@ pub(super) struct Stored {
 pub(super) struct Reply {
     pub(super) deliveries: Vec<Delivery>,
     pub(super) lost: Vec<Tag>,
+    pub(super) entered: Vec<Tag>,
     pub(super) next_due: Option<Timestamp>,
 }
 
@@ -50,6 +61,9 @@ pub(super) struct Broker {
     deliveries: usize,
     /// Turns of the rate limit that workers share.
     pub(super) lane: umbel_broker::Lane,
+    pub(super) slots: Slots,
+    /// Workers whose lease has ever run out.
+    pub(super) lapsed: BTreeSet<usize>,
     /// The moment of the call under way.
     pub(super) now: i64,
 }
@@ -95,6 +109,7 @@ impl Broker {
         let Some(message) = self.of(tag).filter(|_| self.holds(tag)) else { return false };
         let stored = &mut self.stored[message];
         match disposition {
+            Disposition::Enter(_) => {}
             Disposition::Ack => stored.place = Place::Done,
             Disposition::Delay { until } => stored.place = Place::Delayed { until: *until },
             Disposition::Dead(reason) => stored.place = Place::Dead { kind: reason.kind.clone() },
@@ -106,7 +121,7 @@ impl Broker {
         true
     }
 
-    fn put_back(&mut self, message: usize, front: bool) {
+    pub(super) fn put_back(&mut self, message: usize, front: bool) {
         self.stored[message].place = Place::Ready;
         self.stored[message].since = self.now;
         if front {
@@ -173,7 +188,10 @@ impl Broker {
                 }
                 reclaimed.push(tag);
             }
+            self.lapsed.insert(gone);
+            self.vacate(gone);
         }
+        moved |= self.look_after_slots();
         (reclaimed, moved)
     }
 
@@ -188,6 +206,7 @@ impl Broker {
     /// A worker leaves. Returns what it still held.
     pub(super) fn close(&mut self, worker: usize) -> Vec<Tag> {
         self.leases.remove(&worker);
+        self.vacate(worker);
         self.release(worker, |_| true)
     }
 

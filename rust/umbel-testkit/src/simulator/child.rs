@@ -175,6 +175,7 @@ impl World {
         self.note(|| format!("w{worker} child {} runs {} as run {run} (delivery {})", child.0, plan.id, tag.0));
         self.runs.push(Run::new(message, tag.clone(), worker, child, job.id));
         self.handlings.entry(tag).or_default().runs.push(run);
+        self.check_slots(plan.task);
         let lasts = self.lasts(worker, &plan, number);
         let killable = self.workers[worker].is_killable;
         let Some(model) = self.workers[worker].children.get_mut(&child) else { return };

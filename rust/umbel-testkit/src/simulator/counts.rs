@@ -59,13 +59,15 @@ pub enum Happening {
     Requeued,
     /// A message went to the delayed set.
     Delayed,
+    /// A message waited for a slot.
+    WaitedForSlot,
     /// A task ran although it had begun before.
     RanAgain,
 }
 
 impl Happening {
     /// All there are.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::WorkerKilled,
         Self::ChildKilled,
         Self::ChildCrashed,
@@ -94,6 +96,7 @@ impl Happening {
         Self::DeadLetter,
         Self::Requeued,
         Self::Delayed,
+        Self::WaitedForSlot,
         Self::RanAgain,
     ];
 
@@ -128,6 +131,7 @@ impl Happening {
             Self::DeadLetter => "dead letters",
             Self::Requeued => "messages put back",
             Self::Delayed => "messages delayed",
+            Self::WaitedForSlot => "messages that waited for a slot",
             Self::RanAgain => "runs of a task that had begun before",
         }
     }

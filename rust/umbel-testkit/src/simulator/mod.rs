@@ -8,7 +8,7 @@
 //! retire, or speak after their death, workers are shut down either way. Then calm returns, and everything has to come
 //! to its end.
 //!
-//! What must hold is checked as it happens ([`checks`], [`rights`]).
+//! What must hold is checked as it happens ([`checks`], [`rights`], [`slots`]).
 
 mod broker;
 mod checks;
@@ -21,6 +21,7 @@ mod plan;
 mod revoking;
 mod rights;
 mod runtime;
+mod slots;
 mod trace;
 mod world;
 

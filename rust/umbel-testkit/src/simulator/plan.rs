@@ -167,8 +167,20 @@ fn random_act(task: &str, rng: &mut fastrand::Rng) -> Act {
 }
 
 /// Every registered task; what sets each apart is in [`options`].
-pub(super) const TASKS: [&str; 10] =
-    ["late", "late", "early", "strict", "fragile", "limited", "stubborn", "early-limited", "slow", "slow-shared"];
+pub(super) const TASKS: [&str; 12] = [
+    "late",
+    "late",
+    "early",
+    "strict",
+    "fragile",
+    "limited",
+    "stubborn",
+    "early-limited",
+    "slow",
+    "slow-shared",
+    "few",
+    "early-few",
+];
 
 /// How a task is registered.
 pub(super) fn options(task: &str) -> TaskOptions {
@@ -185,6 +197,12 @@ pub(super) fn options(task: &str) -> TaskOptions {
         soft_time_limit: (task == "limited").then_some(Duration::from_secs(1)),
         rate_limit: task.starts_with("slow").then_some(2.0),
         rate_limit_shared: task == "slow-shared",
+        concurrency_limit: match task {
+            "few" => Some(1),
+            "early-few" => Some(2),
+            _ => None,
+        },
+        concurrency_keyed: false,
         unique: false,
         tells_failures: false,
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use umbel_broker::{DeadReason, Disposition, Outgoing, Settlement, Tag};
 use umbel_worker::engine::{ChildId, Verdict};
 
+use super::broker::Reply;
 use super::checks::Run;
 use super::counts::Happening;
 use super::plan::{Kind, Plan};
@@ -17,7 +18,11 @@ use super::world::World;
 
 impl World {
     /// A settlement reaches the broker.
-    pub(super) fn apply(&mut self, worker: usize, settlement: &Settlement, lost: &mut Vec<Tag>) {
+    pub(super) fn apply(&mut self, worker: usize, settlement: &Settlement, reply: &mut Reply) {
+        self.give_up(&settlement.gives_up);
+        if let (Some(tag), Disposition::Enter(slots)) = (&settlement.tag, &settlement.disposition) {
+            return self.enter(worker, tag, slots, reply);
+        }
         match &settlement.tag {
             None => self.check_untagged(worker, settlement),
             Some(tag) if self.broker.holds(tag) => {
@@ -28,7 +33,7 @@ impl World {
                 self.broker.dispose(tag, &settlement.disposition);
                 self.publish_all(&settlement.publish);
                 match settlement.disposition {
-                    Disposition::Ack => {}
+                    Disposition::Ack | Disposition::Enter(_) => {}
                     Disposition::Delay { .. } => self.count(Happening::Delayed),
                     Disposition::Dead(_) => self.count(Happening::DeadLetter),
                     Disposition::Requeue { .. } => {
@@ -37,7 +42,7 @@ impl World {
                     }
                 }
             }
-            Some(tag) => lost.push(tag.clone()),
+            Some(tag) => reply.lost.push(tag.clone()),
         }
         self.broker.store(&settlement.results);
     }
@@ -83,6 +88,7 @@ impl World {
             },
             Disposition::Requeue { front, failed } => self.justify_requeue(worker, tag, plan, *front, *failed),
             Disposition::Dead(reason) => self.justify_dead(message, tag, reason),
+            Disposition::Enter(_) => Err("it ends nothing".into()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The model runtime: carries out what an engine asks for, over connections that break.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use umbel_broker::{Settlement, Tag};
@@ -167,6 +167,7 @@ impl World {
             delay_threshold: Duration::from_secs(2),
             shutdown_timeout: Duration::from_secs(self.rng.u64(0..6)),
             result_expires: None,
+            queue_limits: HashMap::new(),
             max_message_bytes: MAX_BYTES,
         };
         let mut worker = Worker::new(Engine::new(config), self.now);
@@ -267,7 +268,7 @@ impl World {
                 state.standing.insert(child, Standing::Gone);
                 state.assigned.retain(|_, (at, _)| *at != child);
             }
-            Output::Notice(_) | Output::Release(_) => {}
+            Output::Notice(_) => {}
             Output::Stopped => self.stopped(worker),
         }
     }
@@ -334,7 +335,7 @@ impl World {
         let part = if is_refused { self.rng.usize(0..=exchange.settlements.len()) } else { exchange.settlements.len() };
         let mut reply = Reply::default();
         for settlement in &exchange.settlements[..part] {
-            self.apply(worker, settlement, &mut reply.lost);
+            self.apply(worker, settlement, &mut reply);
         }
         if is_refused {
             self.refuse(worker, exchange, part, &reply.lost);
@@ -367,9 +368,9 @@ impl World {
     pub(super) fn late_request(&mut self, worker: usize, settlements: &[Settlement]) {
         self.count(Happening::RequestLate);
         self.note(|| format!("w{worker}: {} settlements of an old connection arrive", settlements.len()));
-        let mut lost = Vec::new();
+        let mut reply = Reply::default();
         for settlement in settlements {
-            self.apply(worker, settlement, &mut lost);
+            self.apply(worker, settlement, &mut reply);
         }
     }
 
@@ -382,7 +383,7 @@ impl World {
         };
         let Some(reply) = exchange.reply else { return };
         let count = exchange.settlements.len();
-        let settled = Input::Settled { count, lost: reply.lost };
+        let settled = Input::Settled { count, lost: reply.lost, entered: reply.entered };
         let delivered = Input::Delivered { deliveries: reply.deliveries.clone(), next_due: reply.next_due };
         let fetched = reply.deliveries.len();
         // What was fetched stays in transit until the engine has been told of it.
@@ -491,6 +492,7 @@ impl World {
         let state = &mut self.workers[worker];
         state.has_settled = state.engine.stats().unconfirmed == 0;
         self.check_stopped(worker);
+        self.check_slots_left(worker);
         if self.workers[worker].is_in_touch() {
             self.broker.close(worker);
         }

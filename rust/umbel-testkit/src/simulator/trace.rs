@@ -1,6 +1,6 @@
 //! Inputs and outputs in a few words, for the trace of a history.
 
-use umbel_broker::{Delivery, Disposition, Settlement};
+use umbel_broker::{Delivery, Disposition, Settlement, Tag};
 use umbel_protocol::Timestamp;
 use umbel_worker::engine::{Input, Job, Notice, Output};
 
@@ -11,7 +11,10 @@ pub(super) fn input(input: &Input) -> String {
             let due = next_due.map(|due| format!(", next due {}", seconds(due))).unwrap_or_default();
             format!("Delivered [{}]{due}", list(deliveries, |delivery: &Delivery| delivery.tag.0.to_string()))
         }
-        Input::Settled { count, lost } => format!("Settled {count}, lost [{}]", list(lost, |tag| tag.0.to_string())),
+        Input::Settled { count, lost, entered } => {
+            let names = |tags: &[Tag]| list(tags, |tag| tag.0.to_string());
+            format!("Settled {count}, lost [{}], entered [{}]", names(lost), names(entered))
+        }
         Input::Started { child, jobs } => {
             format!("Started at child {} {}", child.0, list(jobs, |job| job.0.to_string()))
         }

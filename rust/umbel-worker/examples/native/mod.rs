@@ -111,6 +111,7 @@ pub(crate) fn worker_options(queues: &str) -> WorkerOptions {
             delay_threshold: Duration::from_secs(5),
             shutdown_timeout: Duration::from_secs(25),
             result_expires: Some(Duration::from_secs(86_400)),
+            queue_limits: HashMap::new(),
             max_message_bytes: 64 << 20,
         },
         queues: queues.split(',').map(str::to_owned).collect(),

@@ -72,6 +72,8 @@ mod tests {
             soft_time_limit: None,
             rate_limit: None,
             rate_limit_shared: false,
+            concurrency_limit: None,
+            concurrency_keyed: false,
             unique: false,
             tells_failures: false,
         }

@@ -1,5 +1,6 @@
 //! How an engine is set up.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// What the engine must know of a registered task. Names are Celery's.
@@ -27,6 +28,10 @@ pub struct TaskOptions {
     pub rate_limit: Option<f64>,
     /// The limit is that of all workers together.
     pub rate_limit_shared: bool,
+    /// How many may run at a time, in all workers together.
+    pub concurrency_limit: Option<u32>,
+    /// That holds for each key, which the messages tell.
+    pub concurrency_keyed: bool,
     /// Its messages may hold locks, which are given up when a task starts or ends.
     pub unique: bool,
     /// Code of the application is to be called when it fails, also where its child cannot do that any more.
@@ -50,6 +55,8 @@ pub struct EngineConfig {
     pub shutdown_timeout: Duration,
     /// Life of result records this engine writes itself.
     pub result_expires: Option<Duration>,
+    /// How many tasks of a queue may run at a time, in all workers together.
+    pub queue_limits: HashMap<String, u32>,
     /// Bodies larger than this are dead letters (bytes).
     pub max_message_bytes: usize,
 }

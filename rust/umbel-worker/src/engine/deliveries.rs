@@ -5,12 +5,13 @@ use umbel_protocol::Timestamp;
 
 use super::Engine;
 use super::acks::RETURNED;
-use super::intake::{Intake, Refusal};
+use super::intake::{Facts, Intake, Refusal};
 use super::job::JobId;
 use super::ledger::{Held, Place, Taken, Yield};
 use super::obituary;
 use super::output::{Notice, Output};
 use super::records;
+use super::slots::Pass;
 use super::steady::Now;
 
 impl Engine {
@@ -68,13 +69,13 @@ impl Engine {
         self.ledger.owe(tag, Disposition::Dead(reason), Yield { publish, ..Yield::record(record) });
     }
 
-    fn accept(&mut self, taken: Taken, facts: super::intake::Facts, now: Now, out: &mut Vec<Output>) {
+    fn accept(&mut self, taken: Taken, facts: Facts, now: Now, out: &mut Vec<Output>) {
         if facts.is_expired(now.wall) {
-            let job = self.ledger.admit(Held::new(taken, facts, Place::Waiting));
+            let job = self.admit(taken, facts, Place::Waiting);
             return self.expire(job, now, out);
         }
         if self.revocations.covers(facts.id(), &taken.message, now.wall) {
-            let job = self.ledger.admit(Held::new(taken, facts, Place::Waiting));
+            let job = self.admit(taken, facts, Place::Waiting);
             return self.discard_revoked(job, now, out);
         }
         let eta = facts.eta().filter(|&eta| eta > now.wall);
@@ -88,14 +89,19 @@ impl Engine {
         out.push(Output::Notice(Notice::Received(facts.headers.clone())));
         match eta {
             Some(eta) => {
-                let job = self.ledger.admit(Held::new(taken, facts, Place::Timed));
+                let job = self.admit(taken, facts, Place::Timed);
                 self.timer.insert(eta, job);
             }
             None => {
-                let job = self.ledger.admit(Held::new(taken, facts, Place::Waiting));
+                let job = self.admit(taken, facts, Place::Waiting);
                 self.waiting.push_back(job);
             }
         }
+    }
+
+    fn admit(&mut self, taken: Taken, facts: Facts, place: Place) -> JobId {
+        let pass = Pass::of(&taken, &facts, &self.config.queue_limits);
+        self.ledger.admit(Held::new(taken, facts, place, pass))
     }
 
     /// A job's time is over before it began.
@@ -127,10 +133,14 @@ impl Engine {
     }
 
     /// Settlements were confirmed.
-    pub(super) fn settled(&mut self, count: usize, lost: &[Tag]) {
+    pub(super) fn settled(&mut self, count: usize, lost: &[Tag], entered: &[Tag]) {
         self.totals.lost += lost.len() as u64;
-        if self.ledger.confirm(count, lost) {
+        let confirmed = self.ledger.confirm(count, lost, entered);
+        if confirmed.brings_more {
             self.fetcher.more();
+        }
+        if !confirmed.asked.is_empty() {
+            self.answered(confirmed.asked);
         }
     }
 

@@ -32,7 +32,7 @@ impl Engine {
         }
     }
 
-    /// The next waiting job that has not expired or been revoked in the meantime, and has its turn.
+    /// The next waiting job that has not expired or been revoked in the meantime, and has its slots and its turn.
     fn next_waiting(&mut self, now: Now, out: &mut Vec<Output>) -> Option<JobId> {
         while let Some(job) = self.waiting.pop_front() {
             let Some(held) = self.ledger.get(job) else { continue };
@@ -47,7 +47,7 @@ impl Engine {
                 self.discard_revoked(job, now, out);
                 continue;
             }
-            if self.has_its_turn(job, now, out) {
+            if self.has_its_slots(job) && self.has_its_turn(job, now, out) {
                 return Some(job);
             }
         }

@@ -29,6 +29,8 @@ pub enum Input {
         count: usize,
         /// Tags whose lease had been lost.
         lost: Vec<Tag>,
+        /// Tags that were to enter (`Disposition::Enter`) and have.
+        entered: Vec<Tag>,
     },
     /// A child is ready to run `slots` jobs at a time.
     ChildReady {

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use umbel_broker::{Disposition, Outgoing, Settlement, Tag};
+use umbel_broker::{Disposition, GivenUp, Outgoing, Settlement, Tag};
 use umbel_protocol::{Message, ResultWrite};
 
 use super::input::ChildId;
@@ -17,6 +17,7 @@ use super::job::JobId;
 use super::limits::Deadlines;
 use super::obituary;
 use super::output::Output;
+use super::slots::Pass;
 use super::steady::Micros;
 use super::unique::Hold;
 
@@ -64,6 +65,8 @@ pub(super) struct Held {
     pub(super) recalled: bool,
     /// What keeps others like it from being sent, and until when.
     pub(super) lock: Option<Box<Hold>>,
+    /// The slots it needs.
+    pub(super) pass: Option<Box<Pass>>,
     /// It has been given a turn under its task's rate limit.
     pub(super) has_turn: bool,
     /// The signal that is to end it, or that was sent to end it.
@@ -74,7 +77,7 @@ pub(super) struct Held {
 
 impl Held {
     /// A job just taken from the broker.
-    pub(super) fn new(delivery: Taken, facts: Facts, place: Place) -> Self {
+    pub(super) fn new(delivery: Taken, facts: Facts, place: Place, pass: Option<Box<Pass>>) -> Self {
         let lock = if facts.task.options.unique { Hold::read(&delivery.message).map(Box::new) } else { None };
         Self {
             claim: Claim::Held(delivery.tag),
@@ -88,6 +91,7 @@ impl Held {
             overran: false,
             recalled: false,
             lock,
+            pass,
             has_turn: false,
             terminate: None,
             suspicion: 0,
@@ -108,12 +112,13 @@ pub(super) struct Taken {
 pub(super) struct Yield {
     pub(super) publish: Vec<Outgoing>,
     pub(super) results: Vec<ResultWrite>,
+    pub(super) gives_up: Vec<GivenUp>,
 }
 
 impl Yield {
     /// A record and nothing else.
     pub(super) fn record(result: Option<ResultWrite>) -> Self {
-        Self { publish: Vec::new(), results: result.into_iter().collect() }
+        Self { results: result.into_iter().collect(), ..Self::default() }
     }
 
     /// The end of a task that no child speaks for: its record, if it stores any, and word of it to those that wait for it.
@@ -135,6 +140,29 @@ struct Owed {
     repeated: bool,
 }
 
+impl Owed {
+    /// Whether it asks for slots, and settles nothing.
+    fn asks(&self) -> bool {
+        matches!(self.settlement.disposition, Disposition::Enter(_))
+    }
+}
+
+/// The broker's answer for a job that was to enter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) job: JobId,
+    /// It has its slots. If not, its message is not ours any more.
+    pub(super) entered: bool,
+}
+
+/// What the broker's word means.
+#[derive(Debug, Default)]
+pub(super) struct Confirmed {
+    /// A message may be in a queue that was not there before.
+    pub(super) brings_more: bool,
+    pub(super) asked: Vec<Asked>,
+}
+
 /// Every held tag, and every settlement not yet confirmed.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
@@ -148,8 +176,6 @@ pub(super) struct Ledger {
     disconnected: bool,
     /// Records are for whoever asked for the task.
     pub(super) replies: bool,
-    /// Locks to give up.
-    pub(super) released: Vec<(String, String)>,
     #[cfg(feature = "sabotage")]
     pub(super) sabotage: Option<super::Sabotage>,
 }
@@ -206,6 +232,20 @@ impl Ledger {
         }
     }
 
+    /// Asks the broker for a job's slots.
+    pub(super) fn enter(&mut self, id: JobId) {
+        let Some(Held { claim: Claim::Held(tag), pass: Some(pass), .. }) = self.jobs.get(&id) else { return };
+        let settlement = Settlement::of(Some(tag.clone()), Disposition::Enter(pass.slots().to_vec()));
+        self.owed.push_back(Owed { settlement, job: Some(id), repeated: false });
+    }
+
+    /// Forgets a job whose message waits for its slots in the broker.
+    pub(super) fn leave(&mut self, id: JobId) {
+        if let Some(held) = self.jobs.remove(&id) {
+            self.claimed -= usize::from(matches!(held.claim, Claim::Held(_)));
+        }
+    }
+
     /// Ends a job and owes the broker its settlement.
     pub(super) fn close(&mut self, id: JobId, disposition: Disposition, mut brings: Yield) -> Option<Held> {
         let held = self.jobs.remove(&id)?;
@@ -216,9 +256,9 @@ impl Ledger {
             return Some(held);
         }
         let is_final = matches!(disposition, Disposition::Ack | Disposition::Dead(_)) && held.claim != Claim::Lost;
-        if let Some(lock) = held.lock.as_ref().filter(|_| is_final) {
-            self.released.push(lock.of(held.facts.id()));
-        }
+        let lock = held.lock.as_ref().filter(|_| is_final);
+        brings.gives_up.extend(lock.map(|lock| lock.given_up(held.facts.id())));
+        brings.gives_up.extend(held.pass.iter().flat_map(|pass| pass.given_up()));
         match &held.claim {
             Claim::Held(tag) => {
                 self.claimed -= 1;
@@ -226,8 +266,8 @@ impl Ledger {
             }
             Claim::Acknowledged => self.owe_for(Some(id), None, Disposition::Ack, brings),
             Claim::Lost => {
-                let results_only = Yield { publish: Vec::new(), results: brings.results };
-                self.owe_for(Some(id), None, Disposition::Ack, results_only);
+                brings.publish.clear();
+                self.owe_for(Some(id), None, Disposition::Ack, brings);
             }
         }
         Some(held)
@@ -258,18 +298,23 @@ impl Ledger {
         self.owe_for(None, None, Disposition::Ack, Yield::record(Some(result)));
     }
 
+    /// Owes what a job gives up while it runs.
+    pub(super) fn owe_given_up(&mut self, given: GivenUp) {
+        self.owe_for(None, None, Disposition::Ack, Yield { gives_up: vec![given], ..Yield::default() });
+    }
+
     fn owe_for(&mut self, job: Option<JobId>, tag: Option<Tag>, disposition: Disposition, brings: Yield) {
-        let Yield { publish, results } = brings;
+        let Yield { publish, results, gives_up } = brings;
         #[cfg(feature = "sabotage")]
         let (publish, results) = match self.sabotage {
             Some(super::Sabotage::DropFollowUps) => (Vec::new(), results),
             Some(super::Sabotage::DropResults) => (publish, Vec::new()),
             _ => (publish, results),
         };
-        if tag.is_none() && publish.is_empty() && results.is_empty() {
+        if tag.is_none() && publish.is_empty() && results.is_empty() && gives_up.is_empty() {
             return;
         }
-        let settlement = Settlement { tag, disposition, publish, results };
+        let settlement = Settlement { tag, disposition, publish, results, gives_up };
         self.owed.push_back(Owed { settlement, job, repeated: false });
     }
 
@@ -290,24 +335,31 @@ impl Ledger {
         self.given = self.owed.len();
     }
 
-    /// Takes the broker's word for the oldest `count`. True if one of them put a message back into a queue.
+    /// Takes the broker's word for the oldest `count`.
     ///
     /// An early ack that came too late for its lease means that the message runs elsewhere as well: its copy here
     /// publishes nothing. After a lost reply the broker cannot tell that from an ack it had already carried out, so
     /// then the copy keeps its rights: repeating a follow-up is allowed, losing one is not.
-    pub(super) fn confirm(&mut self, count: usize, lost: &[Tag]) -> bool {
+    pub(super) fn confirm(&mut self, count: usize, lost: &[Tag], entered: &[Tag]) -> Confirmed {
         let count = count.min(self.given);
         self.given -= count;
-        let mut requeued = false;
-        let confirmed: Vec<Owed> = self.owed.drain(..count).collect();
-        for owed in confirmed {
-            requeued |= matches!(owed.settlement.disposition, Disposition::Requeue { .. });
+        let mut confirmed = Confirmed::default();
+        let settled: Vec<Owed> = self.owed.drain(..count).collect();
+        for owed in settled {
+            if let (true, Some(job)) = (owed.asks(), owed.job) {
+                let entered = owed.settlement.tag.as_ref().is_some_and(|tag| entered.contains(tag));
+                confirmed.asked.push(Asked { job, entered });
+                continue;
+            }
+            // A slot that is given up brings back who waits for it.
+            confirmed.brings_more |= matches!(owed.settlement.disposition, Disposition::Requeue { .. })
+                || owed.settlement.gives_up.iter().any(|given| matches!(given, GivenUp::Slot { .. }));
             let is_lost = owed.settlement.tag.as_ref().is_some_and(|tag| lost.contains(tag));
             if let (true, false, Some(job)) = (is_lost, owed.repeated, owed.job) {
                 self.disown(job);
             }
         }
-        requeued
+        confirmed
     }
 
     fn disown(&mut self, job: JobId) {
@@ -366,7 +418,8 @@ impl Ledger {
             Claim::Held(tag) => Some(tag.clone()),
             Claim::Acknowledged | Claim::Lost => None,
         });
-        running.chain(self.owed.iter().filter_map(|owed| owed.settlement.tag.clone())).collect()
+        let settled = self.owed.iter().filter(|owed| !owed.asks());
+        running.chain(settled.filter_map(|owed| owed.settlement.tag.clone())).collect()
     }
 
     #[cfg(feature = "sabotage")]

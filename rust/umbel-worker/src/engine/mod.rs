@@ -5,7 +5,7 @@
 //! 1. `fetch` decides when to ask the broker, `window` for how many;
 //! 2. `intake` reads the headers: dead letters end here, far etas go back to the broker (`deliveries`);
 //! 3. the `ledger` enters it as a job; the `timer` keeps it until its eta, then it waits;
-//! 4. in its turn, if its task has a rate limit (`pacer`), the `dispatcher` gives it to a child of the `pool`, or takes it back for another;
+//! 4. with its slots, if there is a limit (`slots`), and in its turn, if there is a rate limit (`pacer`), the `dispatcher` gives it to a child of the `pool`, or takes it back for another;
 //! 5. the child tells how it went (`outcomes`), passes a limit (`limits`) or dies (`departures`); a job that is revoked
 //!    (`revocations`) ends before it starts, or with its process;
 //! 6. `acks` decides what the broker is told, and the ledger owes it until it is confirmed.
@@ -31,6 +31,7 @@ mod pool;
 mod records;
 mod revocations;
 mod shutdown;
+mod slots;
 pub mod stats;
 mod steady;
 mod surplus;
@@ -173,7 +174,7 @@ impl Engine {
             Input::Delivered { deliveries, next_due } => self.delivered(deliveries, next_due, now, out),
             Input::FetchFailed => self.fetcher.failed(now),
             Input::Rang => self.fetcher.more(),
-            Input::Settled { count, lost } => self.settled(count, &lost),
+            Input::Settled { count, lost, entered } => self.settled(count, &lost, &entered),
             Input::ChildReady { child, slots, killable } => self.child_ready(child, slots, killable, now, out),
             Input::Started { child, jobs } => {
                 self.started(child, &jobs, now);
@@ -214,7 +215,6 @@ impl Engine {
         self.fetch(now, out);
         self.wind_down(now, out);
         self.ledger.flush(out);
-        self.release_locks(out);
         self.alarm.ring(now, out);
     }
 

@@ -98,7 +98,7 @@ impl Engine {
         if retried {
             self.keep_lock(job);
         }
-        self.ledger.close(job, disposition, Yield { publish, results: result.into_iter().collect() });
+        self.ledger.close(job, disposition, Yield { publish, ..Yield::record(result) });
     }
 
     /// A job is at its child no more.
@@ -145,7 +145,7 @@ impl Engine {
                 self.totals.dead += 1;
                 out.push(Output::Notice(Notice::Dead { task, id, reason: reason.clone() }));
             }
-            Disposition::Ack | Disposition::Delay { .. } => {}
+            Disposition::Ack | Disposition::Delay { .. } | Disposition::Enter(_) => {}
         }
     }
 }

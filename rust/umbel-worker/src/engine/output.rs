@@ -79,8 +79,6 @@ pub enum Output {
         /// A turn that comes later than this is not kept for it.
         patience: Duration,
     },
-    /// Give up these locks, by name and owner: others like those tasks may be sent again.
-    Release(Vec<(String, String)>),
     /// Children are missing: start this many.
     Spawn {
         /// How many.

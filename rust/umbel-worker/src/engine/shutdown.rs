@@ -55,7 +55,8 @@ impl Engine {
         let timed: Vec<_> = self.timer.drain().collect();
         let waiting = std::mem::take(&mut self.waiting);
         let paced: Vec<_> = self.pacer.drain().collect();
-        for job in paced.into_iter().chain(waiting).chain(timed).rev() {
+        let asking = self.asking();
+        for job in asking.into_iter().chain(paced).chain(waiting).chain(timed).rev() {
             if self.ledger.get(job).is_some_and(|held| matches!(held.place, Place::Waiting | Place::Timed)) {
                 self.give_back(job, "the worker shuts down", out);
             }

@@ -1,14 +1,15 @@
-//! Tasks of which only one is to be sent at a time: their messages hold a lock, which is given up here.
+//! Tasks of which only one is to be sent at a time: their messages hold a lock, which is given up in the step that settles
+//! them, or says that they have started.
 //!
 //! The message names its lock and until when it holds it, in a header that means nothing to others: `end:<name>` or
 //! `start:<name>`. Locks run out by themselves, so one that is not given up, because a worker died or Celery ran the
 //! task, keeps others out for a while and no longer.
 
+use umbel_broker::GivenUp;
 use umbel_protocol::{Limits, Message, json};
 
 use super::Engine;
 use super::job::JobId;
-use super::output::Output;
 
 /// The header.
 const HEADER: &str = "umbel_unique";
@@ -31,9 +32,9 @@ impl Hold {
         matches!(until, "start" | "end").then(|| Self { name: name.to_owned(), until_start: until == "start" })
     }
 
-    /// The lock's name with its owner.
-    pub(super) fn of(&self, id: &str) -> (String, String) {
-        (self.name.clone(), id.to_owned())
+    /// As a settlement gives it up.
+    pub(super) fn given_up(&self, id: &str) -> GivenUp {
+        GivenUp::Lock { name: self.name.clone(), owner: id.to_owned() }
     }
 }
 
@@ -43,8 +44,8 @@ impl Engine {
         for &job in jobs {
             let Some(held) = self.ledger.get_mut(job) else { continue };
             if let Some(lock) = held.lock.take_if(|lock| lock.until_start) {
-                let released = lock.of(held.facts.id());
-                self.ledger.released.push(released);
+                let given = lock.given_up(held.facts.id());
+                self.ledger.owe_given_up(given);
             }
         }
     }
@@ -53,13 +54,6 @@ impl Engine {
     pub(super) fn keep_lock(&mut self, job: JobId) {
         if let Some(held) = self.ledger.get_mut(job) {
             held.lock = None;
-        }
-    }
-
-    /// Says which locks are to be given up.
-    pub(super) fn release_locks(&mut self, out: &mut Vec<Output>) {
-        if !self.ledger.released.is_empty() {
-            out.push(Output::Release(std::mem::take(&mut self.ledger.released)));
         }
     }
 }

@@ -190,12 +190,12 @@ impl<'a> Connection<'a> {
     }
 
     fn report(&mut self, settled: usize, fetch: Option<usize>, exchanged: Exchanged) {
-        let Exchanged { deliveries, lost, next_due } = exchanged;
+        let Exchanged { deliveries, lost, entered, next_due } = exchanged;
         let shared = &self.settler.shared;
         count(&shared.traffic.settled, settled);
         count(&shared.traffic.fetched, deliveries.len());
         let weight = settled + deliveries.len();
-        let confirmed = (settled > 0).then_some(Input::Settled { count: settled, lost });
+        let confirmed = (settled > 0).then_some(Input::Settled { count: settled, lost, entered });
         if let Some(want) = fetch {
             self.hungry = deliveries.len() < want;
             if self.hungry && !self.consumer.listens() {
@@ -212,7 +212,8 @@ impl<'a> Connection<'a> {
     /// Settles one by one. What is refused on its own is tried without its follow-ups, then without its results,
     /// its message going to the dead letters.
     fn exchange_singly(&mut self, settlements: Vec<Settlement>) -> Result<(), Setback> {
-        let (mut lost, settled): (Vec<Tag>, usize) = (Vec::new(), settlements.len());
+        let settled = settlements.len();
+        let (mut lost, mut entered): (Vec<Tag>, Vec<Tag>) = Default::default();
         for mut settlement in settlements {
             let mut left = 2;
             let exchanged = loop {
@@ -229,8 +230,9 @@ impl<'a> Connection<'a> {
                 }
             };
             lost.extend(exchanged.lost);
+            entered.extend(exchanged.entered);
         }
-        self.report(settled, None, Exchanged { lost, ..Exchanged::default() });
+        self.report(settled, None, Exchanged { lost, entered, ..Exchanged::default() });
         Ok(())
     }
 

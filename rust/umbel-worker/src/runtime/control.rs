@@ -46,8 +46,6 @@ pub(super) enum Word {
         /// A turn that comes later than this is not kept for it.
         patience: Duration,
     },
-    /// Locks to give up, by name and owner.
-    Release(Vec<(String, String)>),
     /// Something the broker is to remember for others.
     Revoke {
         /// What is not to run.
@@ -177,7 +175,6 @@ impl Speaker {
         };
         match word {
             Word::Answer { to, message } => control.answer(to, message),
-            Word::Release(locks) => control.release(locks),
             Word::AskTurn { job, limit, pause, patience } => {
                 let turn = control.turn(limit, *pause, *patience)?;
                 self.shared.input(Input::Turn { job: *job, turn: Some(turn) });

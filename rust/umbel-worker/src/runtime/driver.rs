@@ -311,7 +311,6 @@ impl Driver {
             Output::AskTurn { job, limit, pause, patience } => {
                 self.mouth.say(Word::AskTurn { job, limit, pause, patience });
             }
-            Output::Release(locks) => self.mouth.say(Word::Release(locks)),
             Output::Signal { child, signal } => self.children.signal(child, signal),
             Output::Kill { child } => self.children.kill(child),
             Output::Spawn { count } => self.turn.events.push(WorkerEvent::Spawn { count }),

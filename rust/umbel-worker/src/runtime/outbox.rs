@@ -260,7 +260,7 @@ mod tests {
     fn a_parked_fetch_goes_with_other_work() {
         let outbox = Outbox::new().expect("an eventfd");
         assert!(outbox.park(3));
-        let settlement = Settlement { tag: None, disposition: Disposition::Ack, publish: vec![], results: vec![] };
+        let settlement = Settlement::of(None, Disposition::Ack);
         outbox.add(&mut vec![settlement], None);
         assert_eq!(fetch(&outbox), Some(3));
     }

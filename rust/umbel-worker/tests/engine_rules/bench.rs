@@ -1,5 +1,6 @@
 //! An engine on the bench: helpers to feed it and to look at what it wants.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub(crate) fn config() -> EngineConfig {
         delay_threshold: Duration::from_secs(2),
         shutdown_timeout: Duration::from_secs(25),
         result_expires: Some(Duration::from_secs(86_400)),
+        queue_limits: HashMap::new(),
         max_message_bytes: 1 << 20,
     }
 }
@@ -40,6 +42,8 @@ pub(crate) fn task(name: &str) -> TaskOptions {
         soft_time_limit: None,
         rate_limit: None,
         rate_limit_shared: false,
+        concurrency_limit: None,
+        concurrency_keyed: false,
         unique: false,
         tells_failures: false,
     }

@@ -23,12 +23,12 @@ fn what_was_not_confirmed_is_given_out_again_in_order() {
     bench.finish(first, one, Verdict::Success).start(second, two).finish(second, two, Verdict::Success);
     let given = bench.take_settled();
     assert_eq!(given.len(), 3);
-    bench.feed(Input::Settled { count: 1, lost: vec![] }).feed(Input::Disconnected);
+    bench.feed(Input::Settled { count: 1, lost: vec![], entered: vec![] }).feed(Input::Disconnected);
     assert_eq!(names(bench.engine.held_tags()), ["b"]);
     assert!(bench.take_settled().is_empty(), "nobody is there");
     bench.feed(Input::Reconnected { lost: vec![] });
     assert_eq!(bench.take_settled(), given[1..], "results alone are repeated as well");
-    bench.feed(Input::Settled { count: 2, lost: vec![tag_of("b")] });
+    bench.feed(Input::Settled { count: 2, lost: vec![tag_of("b")], entered: vec![] });
     assert!(bench.engine.held_tags().is_empty());
 }
 
@@ -101,7 +101,7 @@ fn an_early_ack_that_came_too_late_takes_the_follow_ups_away() {
     let (child, job) = bench.deliver_one("early", "a", "").unwrap();
     bench.start(child, job);
     bench.take_settled();
-    bench.feed(Input::Settled { count: 1, lost: vec![tag_of("a")] });
+    bench.feed(Input::Settled { count: 1, lost: vec![tag_of("a")], entered: vec![] });
     bench.feed(Input::Finished {
         child,
         outcome: Outcome { publish: vec![follow_up()], ..outcome(job, Verdict::Success) },
@@ -115,7 +115,7 @@ fn but_not_when_the_broker_may_have_had_it_before() {
     let (child, job) = bench.deliver_one("early", "a", "").unwrap();
     bench.start(child, job).feed(Input::Disconnected).feed(lost("a"));
     bench.take_settled();
-    bench.feed(Input::Settled { count: 1, lost: vec![tag_of("a")] });
+    bench.feed(Input::Settled { count: 1, lost: vec![tag_of("a")], entered: vec![] });
     bench.feed(Input::Finished {
         child,
         outcome: Outcome { publish: vec![follow_up()], ..outcome(job, Verdict::Success) },
@@ -128,7 +128,7 @@ fn an_answer_after_the_break_confirms_nothing() {
     let mut bench = Bench::new(1);
     let (child, job) = bench.deliver_one("add", "a", "").unwrap();
     bench.finish(child, job, Verdict::Success).feed(Input::Disconnected);
-    bench.feed(Input::Settled { count: 1, lost: vec![] });
+    bench.feed(Input::Settled { count: 1, lost: vec![], entered: vec![] });
     assert_eq!(bench.engine.held_tags().len(), 1);
     bench.take_settled();
     bench.feed(Input::Reconnected { lost: vec![] });

@@ -29,7 +29,7 @@ fn measured(children: u32, seconds: f64) -> Bench {
         }
     }
     let count = bench.take_settled().len();
-    bench.feed(Input::Settled { count, lost: vec![] });
+    bench.feed(Input::Settled { count, lost: vec![], entered: vec![] });
     bench
 }
 

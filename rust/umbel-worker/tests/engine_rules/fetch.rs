@@ -142,7 +142,7 @@ fn a_broker_that_is_slow_to_confirm_is_not_asked_for_more() {
     nothing(&mut bench).feed(Input::Rang);
     assert_eq!(bench.take_fetches(), [] as [usize; 0]);
     let count = bench.take_settled().len();
-    bench.feed(Input::Settled { count, lost: vec![] });
+    bench.feed(Input::Settled { count, lost: vec![], entered: vec![] });
     assert_eq!(bench.take_fetches().len(), 1);
 }
 
@@ -182,7 +182,7 @@ fn waiting_at_a_child_of_several_slots_is_no_running_time() {
             done.into_iter().map(|(child, job)| Input::Finished { child, outcome: outcome(job.id, Verdict::Success) });
         bench.engine.handle_all(bench.now, ends, &mut bench.out);
         let count = bench.take_settled().len();
-        bench.feed(Input::Settled { count, lost: vec![] });
+        bench.feed(Input::Settled { count, lost: vec![], entered: vec![] });
     }
     assert_eq!(bench.engine.stats().window, 4 + 1024);
 }

@@ -14,6 +14,7 @@ mod pacing;
 mod plain;
 mod revoking;
 mod shutdown;
+mod slots;
 mod surplus;
 mod timer;
 mod unique;

@@ -29,6 +29,6 @@ fn runs_a_task_and_acknowledges_it_with_its_result() {
     let (tag, disposition, states) = only(bench.take_ends());
     assert_eq!((tag.as_deref(), disposition, states), (Some("a"), Disposition::Ack, vec!["SUCCESS".to_owned()]));
     assert_eq!(bench.engine.held_tags().len(), 1, "owed until confirmed");
-    bench.feed(Input::Settled { count: 1, lost: Vec::new() });
+    bench.feed(Input::Settled { count: 1, lost: Vec::new(), entered: vec![] });
     assert!(bench.engine.held_tags().is_empty());
 }

@@ -9,7 +9,7 @@ const BACK: Disposition = Disposition::Requeue { front: true, failed: false };
 
 fn confirm(bench: &mut Bench) {
     let count = bench.take_settled().len();
-    bench.feed(Input::Settled { count, lost: vec![] });
+    bench.feed(Input::Settled { count, lost: vec![], entered: vec![] });
 }
 
 /// An idle worker whose only fetch was answered.
@@ -62,7 +62,7 @@ fn warm_lets_running_jobs_finish_and_returns_the_others_in_their_order() {
     bench.finish(child, job, Verdict::Success);
     assert_eq!(only(bench.take_ends()).1, Disposition::Ack);
     assert!(bench.took(&Output::StopChild { child }));
-    bench.feed(Input::Settled { count: 4, lost: vec![] }).gone(0, "exit code 0");
+    bench.feed(Input::Settled { count: 4, lost: vec![], entered: vec![] }).gone(0, "exit code 0");
     assert!(bench.took(&Output::Stopped));
 }
 
@@ -87,7 +87,7 @@ fn warm_turns_cold_after_its_time() {
     bench.gone(0, "signal 9 (SIGKILL)");
     assert_eq!(only(bench.take_ends()).1, BACK);
     assert!(!bench.took(&Output::Stopped), "not confirmed");
-    bench.feed(Input::Settled { count: 1, lost: vec![] });
+    bench.feed(Input::Settled { count: 1, lost: vec![], entered: vec![] });
     assert!(bench.took(&Output::Stopped));
 }
 
@@ -138,7 +138,7 @@ fn a_fetch_under_way_is_waited_for_and_returned() {
     bench.feed(Input::Delivered { deliveries, next_due: None });
     let order: Vec<String> = bench.take_ends().into_iter().filter_map(|end| end.0).collect();
     assert_eq!(order, ["b", "a"]);
-    bench.feed(Input::Settled { count: 2, lost: vec![] });
+    bench.feed(Input::Settled { count: 2, lost: vec![], entered: vec![] });
     assert!(bench.took(&Output::Stopped));
 }
 
@@ -183,6 +183,6 @@ fn a_pool_in_this_process_is_left_to_itself_after_the_time() {
     assert!(!bench.out.iter().any(|output| matches!(output, Output::Kill { .. })));
     bench.finish(child, job, Verdict::Success);
     assert!(bench.take_settled().is_empty(), "too late");
-    bench.feed(Input::Settled { count: 1, lost: vec![] });
+    bench.feed(Input::Settled { count: 1, lost: vec![], entered: vec![] });
     assert!(bench.took(&Output::Stopped));
 }

@@ -1,7 +1,7 @@
 //! Locks that messages hold, and when they are given up.
 
-use umbel_broker::Disposition;
-use umbel_worker::engine::{Input, Output, ShutdownKind, TaskOptions, Verdict};
+use umbel_broker::{Disposition, GivenUp};
+use umbel_worker::engine::{Input, ShutdownKind, TaskOptions, Verdict};
 
 use crate::bench::{Bench, config, message, outcome, task};
 
@@ -14,16 +14,14 @@ fn header(until: &str) -> String {
     format!(r#""umbel_unique": "{until}:add:0f""#)
 }
 
+/// Locks given up by what was settled since the last look.
 fn released(bench: &mut Bench) -> Vec<(String, String)> {
-    let mut all = Vec::new();
-    bench.out.retain(|output| match output {
-        Output::Release(locks) => {
-            all.extend(locks.clone());
-            false
-        }
-        _ => true,
-    });
-    all
+    let given = bench.take_settled().into_iter().flat_map(|settlement| settlement.gives_up);
+    let name = |given| match given {
+        GivenUp::Lock { name, owner } => (name, owner),
+        GivenUp::Slot { .. } => panic!("{given:?}"),
+    };
+    given.map(name).collect()
 }
 
 fn lock() -> Vec<(String, String)> {
@@ -104,7 +102,7 @@ fn other_messages_have_none() {
         let (child, job) = bench.deliver_one(name, "a", &more).expect("dispatched");
         bench.start(child, job).finish(child, job, Verdict::Success);
     }
-    assert_eq!(released(&mut bench), []);
-    assert!(bench.take_ends().iter().all(|(_, end, _)| *end == Disposition::Ack));
+    let ends = bench.take_settled();
+    assert!(ends.iter().all(|end| end.disposition == Disposition::Ack && end.gives_up.is_empty()), "{ends:?}");
     bench.shut_down(ShutdownKind::Warm);
 }

@@ -3,7 +3,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -119,6 +119,7 @@ pub fn options() -> WorkerOptions {
             delay_threshold: Duration::from_secs(2),
             shutdown_timeout: Duration::from_secs(20),
             result_expires: None,
+            queue_limits: HashMap::new(),
             max_message_bytes: 1 << 20,
         },
         queues: vec![QUEUE.into()],

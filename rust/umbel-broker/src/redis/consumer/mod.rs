@@ -10,6 +10,7 @@ mod listening;
 mod measured;
 mod reclaim;
 mod settling;
+mod slots;
 mod turn;
 
 pub use self::measured::SettlementWriter;
@@ -30,6 +31,7 @@ use super::wire::{Command, Connection, Pipeline, Value};
 use super::{culprit, scripts, tracking};
 use crate::broker::{Consumer, ConsumerOptions, Delivery, Exchanged, Settlement, Tag};
 use crate::error::{BrokerError, Result};
+use crate::slots::{LOOKED_AFTER, STRANDED};
 
 /// Most messages that one script call moves or settles: the server serves nobody else meanwhile.
 const BATCH: usize = 64;
@@ -145,7 +147,8 @@ impl RedisConsumer {
         let heartbeat = keys.heartbeat(&self.worker.worker_id);
         let call = self.connection()?.script(&scripts::HEARTBEAT)?;
         let call = call.number(4).arg(heartbeat).args([&keys.workers, &keys.unacked_index, &keys.delayed]);
-        Ok(call.args(identity).args(tags.iter().map(|tag| tag.as_bytes())))
+        let call = call.args(identity).arg(keys.own()).number(LOOKED_AFTER).number(STRANDED);
+        Ok(call.args(tags.iter().map(|tag| tag.as_bytes())))
     }
 
     /// One beat; returns the server's time and the workers that seem to be gone.
@@ -225,10 +228,10 @@ impl Consumer for RedisConsumer {
             let own = consumer.own_tags()?;
             consumer.give_back(&own)?;
             let heartbeat = consumer.keys.heartbeat(&consumer.worker.worker_id);
-            let (workers, [epoch, _, worker_id]) = (consumer.keys.workers.clone(), consumer.identity());
+            let (keys, [epoch, _, worker_id]) = (consumer.keys.clone(), consumer.identity());
             let connection = consumer.connection()?;
-            let call = connection.script(&scripts::LEAVE)?.number(2).arg(heartbeat).arg(workers);
-            connection.query(&call.arg(worker_id).arg(epoch)).map(drop)
+            let call = connection.script(&scripts::LEAVE)?.number(2).arg(heartbeat).arg(&keys.workers);
+            connection.query(&call.arg(worker_id).arg(epoch).arg(keys.own())).map(drop)
         })
     }
 }

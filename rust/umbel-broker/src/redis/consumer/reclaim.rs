@@ -28,10 +28,10 @@ impl RedisConsumer {
         if count > 0 {
             log::warn!("worker {worker_id} fell silent: {count} of its messages are back in their queues");
         }
-        let workers = self.keys.workers.clone();
+        let keys = self.keys.clone();
         let connection = self.connection()?;
-        let call = connection.script(&scripts::LEAVE)?.number(2).arg(heartbeat).arg(workers);
-        connection.query(&call.arg(worker_id).arg(""))?;
+        let call = connection.script(&scripts::LEAVE)?.number(2).arg(heartbeat).arg(&keys.workers);
+        connection.query(&call.arg(worker_id).arg("").arg(keys.own()))?;
         Ok(count)
     }
 

@@ -7,7 +7,7 @@ use umbel_protocol::{ResultWrite, Timestamp};
 use uuid::Uuid;
 
 use super::fetching::Due;
-use super::{BATCH, RedisConsumer, chords};
+use super::{BATCH, RedisConsumer, chords, slots};
 use crate::broker::{Disposition, Exchanged, Outgoing, Settlement, Tag};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{BrokerError, Result};
@@ -73,15 +73,16 @@ fn numbered(keys: &mut Vec<String>, key: String) -> usize {
 struct Ended {
     done: Vec<Arc<str>>,
     lost: Vec<Tag>,
+    entered: Vec<Tag>,
 }
 
 /// What is known before the scripts run: records of messages that move, stored results that must be judged.
 #[derive(Default)]
 pub(super) struct Known {
-    records: HashMap<Arc<str>, Vec<u8>>,
+    pub(super) records: HashMap<Arc<str>, Vec<u8>>,
     results: HashMap<String, Vec<u8>>,
     /// The scripts have asked for more than they were given at first.
-    asked: bool,
+    pub(super) asked: bool,
 }
 
 impl RedisConsumer {
@@ -89,7 +90,8 @@ impl RedisConsumer {
     pub(super) fn settle_and_fetch(&mut self, settlements: &[Settlement], want: usize) -> Result<Exchanged> {
         self.connection()?;
         self.check(settlements)?;
-        let mut known = Known { records: self.read_records(settlements)?, ..Known::default() };
+        let moving = settlements.iter().filter(|settlement| moves(settlement));
+        let mut known = Known { records: self.read_records(moving)?, ..Known::default() };
         let missing = want.saturating_sub(self.ready.len());
         let mut ended = Ended::default();
         let outcome = self.round(settlements, &mut known, missing, &mut ended);
@@ -104,7 +106,7 @@ impl RedisConsumer {
             self.take_due(due.now, want)?;
         }
         let deliveries = self.ready.drain(..want.min(self.ready.len())).collect();
-        Ok(Exchanged { deliveries, lost: ended.lost, next_due: self.next_due })
+        Ok(Exchanged { deliveries, lost: ended.lost, entered: ended.entered, next_due: self.next_due })
     }
 
     /// Moves due messages to their queues and fetches what is still wanted. What was settled is settled: only a broken
@@ -130,9 +132,8 @@ impl RedisConsumer {
         }
     }
 
-    /// The unacked records of messages that go somewhere: only acknowledgements do without.
-    fn read_records(&mut self, settlements: &[Settlement]) -> Result<HashMap<Arc<str>, Vec<u8>>> {
-        let moving = settlements.iter().filter(|settlement| settlement.disposition != Disposition::Ack);
+    /// The unacked records of messages.
+    fn read_records<'a>(&mut self, moving: impl Iterator<Item = &'a Settlement>) -> Result<HashMap<Arc<str>, Vec<u8>>> {
         let tags: Vec<Arc<str>> = moving.filter_map(|settlement| Some(settlement.tag.as_ref()?.0.clone())).collect();
         let records = self.records_of(tags.iter().map(|tag| &**tag))?;
         Ok(tags.into_iter().zip(records).filter_map(|(tag, record)| Some((tag, record?))).collect())
@@ -189,6 +190,9 @@ impl RedisConsumer {
             }
             want = 0;
             known.asked = true;
+            let entering = open.iter().map(|index| &settlements[*index]);
+            let entering = entering.filter(|settlement| matches!(settlement.disposition, Disposition::Enter(_)));
+            known.records.extend(self.read_records(entering)?);
             self.read_results(settlements, &open, known)?;
         }
     }
@@ -257,7 +261,7 @@ impl RedisConsumer {
             routed.push((outgoing, self.router.queues(&outgoing.destination)?));
         }
         let entries = routed.iter().map(|(outgoing, queues)| chords::entries(outgoing, queues.len()));
-        call.push(entries.sum::<usize>().to_string());
+        call.push((entries.sum::<usize>() + settlement.gives_up.len()).to_string());
         for (outgoing, queues) in routed {
             if self.write_chord_step(call, outgoing, &queues, !known.asked) {
                 continue;
@@ -266,12 +270,19 @@ impl RedisConsumer {
                 self.write_follow_up(call, &queue, outgoing, now);
             }
         }
-        call.weight += settlement.results.len() + settlement.publish.len();
+        settlement
+            .gives_up
+            .iter()
+            .for_each(|given| slots::write_given_up(call, given, &self.keys, &self.worker.worker_id));
+        call.weight += settlement.results.len() + settlement.publish.len() + settlement.gives_up.len();
         Ok(())
     }
 
     fn write_disposition(&self, call: &mut Call, settlement: &Settlement, known: &Known) {
         let record = settlement.tag.as_ref().and_then(|tag| known.records.get(&tag.0));
+        if let Disposition::Enter(wanted) = &settlement.disposition {
+            return self.write_wish(call, wanted, record, known);
+        }
         // Without a record the tag is not held, and the script says so whatever is asked.
         let Some((envelope, queue)) = record.and_then(|record| record::split_own(record)) else {
             return call.push("ack");
@@ -294,6 +305,8 @@ impl RedisConsumer {
                 call.push(Uuid::new_v4().to_string());
                 call.push(record::dead_record(&queue, reason, envelope));
             }
+            // Written above.
+            Disposition::Enter(_) => call.push("ack"),
         }
     }
 
@@ -338,6 +351,7 @@ impl RedisConsumer {
                 };
                 match (outcome, &settlements[index].tag) {
                     (None, _) => ask.push(index),
+                    (Some(2), Some(tag)) => ended.entered.push(tag.clone()),
                     (Some(0), Some(tag)) => {
                         self.held.remove(&tag.0);
                         if !self.settled.contains(&tag.0) {
@@ -399,7 +413,15 @@ impl RedisConsumer {
 }
 
 fn is_simple(settlement: &Settlement) -> bool {
-    settlement.disposition == Disposition::Ack && settlement.publish.is_empty() && settlement.results.is_empty()
+    settlement.disposition == Disposition::Ack
+        && settlement.publish.is_empty()
+        && settlement.results.is_empty()
+        && settlement.gives_up.is_empty()
+}
+
+/// Whether its message goes somewhere, so that its record is needed. One that is to enter does so only if it cannot.
+fn moves(settlement: &Settlement) -> bool {
+    !matches!(settlement.disposition, Disposition::Ack | Disposition::Enter(_))
 }
 
 fn write_delay(call: &mut Call, list: &str, until: Timestamp, envelope: &[u8]) {

@@ -1,4 +1,5 @@
--- Ends deliveries: each with its results and follow-up messages, or not at all. Preceded by final.lua and chords.lua.
+-- Ends deliveries: each with its results and follow-up messages, or not at all. Preceded by final.lua,
+-- chords.lua and slots.lua.
 --
 -- KEYS[1] unacked (hash)    KEYS[2] unacked_index (zset)
 -- KEYS[3] delayed (zset)    KEYS[4] delayed messages (hash)
@@ -17,6 +18,8 @@
 --     'back',  list's number, envelope
 --     'delay', due time, id, envelope
 --     'dead',  id, record
+--     'enter', what keys of ours begin with, worker id, due time, id, envelope (slots.lua), number of slots, then for each:
+--              name, limit
 --   number of results, then for each: key's number, life in ms or '', what is known of it (final.lua), record
 --   number of messages, then for each, one of
 --     'list',  list's number, envelope
@@ -25,10 +28,13 @@
 --              for each: list's number, envelope up to the members, the rest of it ('' if they have no place in it)
 --     'probe', the same with 0 lists: a part that is not the last one, or else 'ask' is the answer
 --     'end',   base key of a chord that is over
+--     'unlock', lock, its owner
+--     'leave', what keys of ours begin with, worker id, tag, name of a slot, its limit; also if the tag was not held
 --
--- Returns for each settlement: 1 done, 0 the tag was not held (results written, nothing published), 'ask' when a
--- stored result must be read first, or a part of a chord was probed that is the last one (then nothing of this settlement
--- was done, but perhaps its results), or an error (likewise, but for messages published before it).
+-- Returns for each settlement: 1 done, 0 the tag was not held (results written, nothing published), 2 it has entered and is
+-- held on, 'ask' when a stored result must be read first, a part of a chord was probed that is the last one, or a message
+-- has to wait for a slot whose envelope is not here (then nothing of this settlement was done, but perhaps its results), or
+-- an error (likewise, but for messages published before it).
 
 local unacked, index = KEYS[1], KEYS[2]
 local results_db, own_db = ARGV[1], ARGV[2]
@@ -97,6 +103,16 @@ local function read_move()
     return {kind, next_argument(), next_argument(), next_argument()}
   elseif kind == 'end' then
     return {kind, next_argument()}
+  elseif kind == 'unlock' then
+    return {kind, next_argument(), next_argument()}
+  elseif kind == 'leave' then
+    return {kind, next_argument(), next_argument(), next_argument(), next_argument(), next_argument()}
+  elseif kind == 'enter' then
+    local wish = {kind, next_argument(), next_argument(), next_argument(), next_argument(), next_argument()}
+    for _ = 1, 2 * tonumber(next_argument()) do
+      wish[#wish + 1] = next_argument()
+    end
+    return wish
   elseif kind == 'count' or kind == 'probe' then
     local message = {kind, next_argument(), next_argument(), next_argument(), next_argument(), next_argument()}
     for copy = 1, tonumber(next_argument()) do
@@ -147,6 +163,12 @@ local function move(message)
   elseif kind == 'delay' then
     redis.call('HSET', KEYS[4], message[3], message[4])
     redis.call('ZADD', KEYS[3], message[2], message[3])
+  elseif kind == 'unlock' then
+    if redis.call('GET', message[2]) == message[3] then
+      redis.call('DEL', message[2])
+    end
+  elseif kind == 'leave' then
+    give_up_slot(unacked, message[2], message[3], message[4], message[5], message[6])
   elseif kind == 'dead' then
     local clock = redis.call('TIME')
     redis.call('HSET', KEYS[6], message[2], message[3])
@@ -186,7 +208,15 @@ local function settle(tag, disposition, results, messages)
   end
   -- Where nothing moves it can be seen at the end whether the tag was held.
   if tag ~= '' and (disposition or #messages > 0) and not is_held(tag) then
+    for _, message in ipairs(messages) do
+      if message[1] == 'leave' then
+        move(message)
+      end
+    end
     return 0
+  end
+  if disposition and disposition[1] == 'enter' then
+    return enter(unacked, tag, disposition)
   end
   for _, message in ipairs(messages) do
     if message[1] == 'probe' and is_last(message) then

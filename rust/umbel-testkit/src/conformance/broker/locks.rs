@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use umbel_broker::{Lock, Outgoing, Taken};
+use umbel_broker::{Disposition, GivenUp, Lock, Outgoing, Settlement, Taken};
 
 use crate::conformance::BrokerFixture;
 use crate::conformance::steps::*;
@@ -15,10 +15,15 @@ fn once(fixture: &dyn BrokerFixture, body: &str, lock: &Lock) -> Taken {
     publisher(fixture).publish_once(&outgoing("q", body), lock).expect("published or refused")
 }
 
+fn given_up(locks: &[(&str, &str)]) -> Vec<GivenUp> {
+    let given = |(name, owner): &(&str, &str)| GivenUp::Lock { name: (*name).to_owned(), owner: (*owner).to_owned() };
+    locks.iter().map(given).collect()
+}
+
+/// As one says that has started or was acknowledged early.
 fn release(fixture: &dyn BrokerFixture, locks: &[(&str, &str)]) {
-    let locks: Vec<(String, String)> =
-        locks.iter().map(|(name, owner)| ((*name).to_owned(), (*owner).to_owned())).collect();
-    fixture.broker().control().expect("a control handle").release(&locks).expect("released");
+    let settlement = Settlement { gives_up: given_up(locks), ..Settlement::of(None, Disposition::Ack) };
+    finish(&mut *consumer(fixture, "w", &["none"]), &[settlement]);
 }
 
 fn published() -> Taken {
@@ -87,4 +92,18 @@ pub fn an_unroutable_message_takes_no_lock(fixture: &dyn BrokerFixture) {
     let lost = Outgoing { destination: exchange("nowhere", "key"), ..outgoing("q", "lost") };
     publisher(fixture).publish_once(&lost, &lock("a", "one")).expect_err("there is no such exchange");
     assert_eq!(once(fixture, "1", &lock("a", "two")), published());
+}
+
+/// A lock is given up in the step that ends its message, by whoever holds that: else it runs elsewhere.
+pub fn a_lost_message_keeps_its_lock(fixture: &dyn BrokerFixture) {
+    once(fixture, "1", &lock("a", "one"));
+    let mut worker = consumer(fixture, "holder", &["q"]);
+    let delivery = take_one(&mut *worker);
+    let back = Settlement { gives_up: given_up(&[("a", "one")]), ..ack(&delivery.tag) };
+    finish(&mut *worker, &[settle(&delivery.tag, requeue(true, false))]);
+    assert_eq!(finish(&mut *worker, &[back]).lost, [delivery.tag]);
+    assert_eq!(once(fixture, "2", &lock("a", "two")), refused("one"));
+    let delivery = take_one(&mut *worker);
+    finish(&mut *worker, &[Settlement { gives_up: given_up(&[("a", "one")]), ..ack(&delivery.tag) }]);
+    assert_eq!(once(fixture, "2", &lock("a", "two")), published());
 }

@@ -10,6 +10,7 @@ mod leases;
 mod locks;
 mod publishing;
 mod settling;
+mod slots;
 
 pub use bindings::*;
 pub use control::*;
@@ -21,10 +22,11 @@ pub use leases::*;
 pub use locks::*;
 pub use publishing::*;
 pub use settling::*;
+pub use slots::*;
 
 use umbel_broker::Capability::{
     self, Atomic, Control, Delays, Exchanges, Fairness, Fanout, Front, Leases, Locks, Malformed, Peeking, Priorities,
-    Revocations, Turns, Verbatim,
+    Revocations, Slots, Turns, Verbatim,
 };
 
 use super::BrokerFixture;
@@ -94,6 +96,24 @@ const NEEDS: &[(&str, &[Capability])] = &[
     ("requeue_to_the_front_is_next", &[Front]),
     ("requeue_keeps_the_priority", &[Priorities]),
     ("queues_are_served_alike", &[Fairness]),
+    ("no_more_enter_than_there_are_slots", &[Slots]),
+    ("who_has_waited_longest_is_next", &[Slots]),
+    ("waiting_keeps_the_priority", &[Slots]),
+    ("asking_for_slots_twice_is_harmless", &[Slots]),
+    ("who_holds_nothing_gets_no_slot", &[Slots]),
+    ("slots_change_hands_within_a_call", &[Slots]),
+    ("a_slot_outlives_an_early_ack", &[Slots]),
+    ("several_slots_are_taken_together", &[Slots]),
+    ("an_unused_chance_is_passed_on", &[Slots]),
+    ("a_silent_workers_slots_are_given_up", &[Slots]),
+    ("heartbeats_keep_slots", &[Slots]),
+    ("closing_gives_up_slots", &[Slots]),
+    ("recovering_keeps_slots", &[Slots]),
+    ("heartbeats_fill_free_slots", &[Slots]),
+    ("the_bell_rings_for_who_is_woken", &[Slots]),
+    ("a_crowd_keeps_to_the_limit", &[Slots]),
+    ("who_comes_later_is_not_quicker", &[Slots]),
+    ("a_slot_is_kept_no_longer_than_its_message_lives", &[Slots]),
     ("unroutable_sends_nothing", &[Exchanges, Atomic]),
     ("an_unroutable_follow_up_settles_nothing", &[Exchanges, Atomic]),
 ];
@@ -180,6 +200,7 @@ macro_rules! broker_conformance {
                 a_lock_may_change_hands,
                 a_publish_that_is_repeated_happens_once,
                 an_unroutable_message_takes_no_lock,
+                a_lost_message_keeps_its_lock,
                 every_field_survives,
                 a_task_message_survives,
                 a_bare_message_survives,
@@ -213,6 +234,24 @@ macro_rules! broker_conformance {
                 want_zero_fetches_nothing,
                 a_thousand_at_once,
                 length_and_purge_are_of_ready_messages,
+                no_more_enter_than_there_are_slots,
+                who_has_waited_longest_is_next,
+                waiting_keeps_the_priority,
+                asking_for_slots_twice_is_harmless,
+                who_holds_nothing_gets_no_slot,
+                slots_change_hands_within_a_call,
+                a_slot_outlives_an_early_ack,
+                several_slots_are_taken_together,
+                an_unused_chance_is_passed_on,
+                a_silent_workers_slots_are_given_up,
+                heartbeats_keep_slots,
+                closing_gives_up_slots,
+                recovering_keeps_slots,
+                heartbeats_fill_free_slots,
+                the_bell_rings_for_who_is_woken,
+                a_crowd_keeps_to_the_limit,
+                who_comes_later_is_not_quicker,
+                a_slot_is_kept_no_longer_than_its_message_lives,
             ]
         }
     };
@@ -243,6 +282,7 @@ mod tests {
             include_str!("locks.rs"),
             include_str!("publishing.rs"),
             include_str!("settling.rs"),
+            include_str!("slots.rs"),
         ];
         assert_eq!(listed_cases(include_str!("mod.rs")), public_functions(&sources));
     }

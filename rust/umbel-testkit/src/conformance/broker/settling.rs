@@ -197,8 +197,7 @@ pub fn an_unroutable_follow_up_settles_nothing(fixture: &dyn BrokerFixture) {
 /// Without a tag (acknowledged before) only the publishing is left to do.
 pub fn early_acked_work_still_publishes(fixture: &dyn BrokerFixture) {
     let mut worker = consumer(fixture, "w", &["q"]);
-    let settlement =
-        Settlement { tag: None, disposition: Disposition::Ack, publish: vec![outgoing("q", "next")], results: vec![] };
+    let settlement = Settlement { publish: vec![outgoing("q", "next")], ..Settlement::of(None, Disposition::Ack) };
     let exchanged = worker.exchange(&[settlement], 1).expect("exchange");
     assert_eq!((bodies(&exchanged.deliveries), exchanged.lost), (vec!["next".to_owned()], vec![]));
 }
