@@ -296,8 +296,8 @@ class Consumer(ABC):
         - `delay`: back in its queue, behind the others and unmarked, at `until`. Only with `Capability.DELAYS`.
         - `dead`: kept as dead letter, with `kind` and `reason`.
 
-        Then `releases`: locks (`Capability.LOCKS`) that are given up, by name and owner; another owner's stay, and so do
-        those of a tag that is not held any more.
+        Then `releases`: locks (`Capability.LOCKS`) that are given up, by name and owner; another owner's stay, and so
+        do those of a tag that is not held any more.
 
         Without a tag it was acknowledged before, and only `publish` and `releases` are left to do.
         """
