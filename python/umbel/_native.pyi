@@ -179,6 +179,8 @@ class Settlement:
     def reason(self) -> str: ...
     @property
     def publish(self) -> list[Outgoing]: ...
+    @property
+    def releases(self) -> list[tuple[str, str]]: ...
 
 def broker_schemes() -> list[str]:
     """Schemes of the brokers that are in the core."""
@@ -405,9 +407,9 @@ class Worker:
     Options: `hostname`, `queues` (list), `accept_content` (MIME names), `prefetch_multiplier` (int; None or 0:
     automatic), `max_deliveries` (default 5; None: without bound), `shutdown_timeout` (default 25; None: for ever),
     `result_expires` (default a day; None: never), `delay_threshold` (default 3: messages due later go to the broker's
-    delayed set), `max_message_bytes`, `queue_limits` (dict: most tasks at a
-    time), `lease` (default 10), `control_exchange` (None: deaf to remote control),
-    `open_broker`, `open_results`, `reply_options` and transport options as for `Client`. Others are ignored.
+    delayed set), `max_message_bytes`, `queue_limits` (dict: most tasks at a time), `lease` (default 10),
+    `control_exchange` (None: deaf to remote control), `open_broker`, `open_results`, `reply_options` and transport
+    options as for `Client`. Others are ignored.
     """
 
     def __new__(cls, broker_url: str, result_url: str | None, options: Mapping[str, object]) -> Worker: ...

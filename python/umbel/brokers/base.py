@@ -296,7 +296,10 @@ class Consumer(ABC):
         - `delay`: back in its queue, behind the others and unmarked, at `until`. Only with `Capability.DELAYS`.
         - `dead`: kept as dead letter, with `kind` and `reason`.
 
-        Without a tag it was acknowledged before, and only `publish` is left to do.
+        Then `releases`: locks (`Capability.LOCKS`) that are given up, by name and owner; another owner's stay, and so
+        do those of a tag that is not held any more.
+
+        Without a tag it was acknowledged before, and only `publish` and `releases` are left to do.
         """
 
     @abstractmethod
@@ -459,10 +462,6 @@ class Control:
     def revoked(self) -> Sequence[tuple[str, float]]:
         """All texts that have not ended (`REVOCATIONS`)."""
         raise NotImplementedError(f"{type(self).__name__}.revoked")
-
-    def release(self, locks: Sequence[tuple[str, str]]) -> None:
-        """Gives up locks, by name and owner; those of others stay (`LOCKS`)."""
-        raise NotImplementedError(f"{type(self).__name__}.release")
 
     def turn(self, limit: str, pause: float, patience: float) -> tuple[float, bool]:
         """The next turn under a rate limit: seconds to wait, and whether it is kept (`TURNS`). Turns are `pause` apart;

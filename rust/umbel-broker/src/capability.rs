@@ -46,11 +46,13 @@ pub enum Capability {
     Turns = 1 << 16,
     /// What goes back to the front of a queue is next in line. Without it: somewhere in it.
     Front = 1 << 17,
+    /// How many tasks run at a time is counted over all workers.
+    Slots = 1 << 18,
 }
 
 impl Capability {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Atomic,
         Self::Leases,
         Self::Delays,
@@ -69,6 +71,7 @@ impl Capability {
         Self::Locks,
         Self::Turns,
         Self::Front,
+        Self::Slots,
     ];
 
     /// Its name in settings and in Python.
@@ -92,6 +95,7 @@ impl Capability {
             Self::Locks => "locks",
             Self::Turns => "turns",
             Self::Front => "front",
+            Self::Slots => "slots",
         }
     }
 

@@ -38,7 +38,9 @@ impl PythonBroker {
             Ok((broker.unbind(), names, url, format!("python {identity}")))
         })?;
         let place = Place { url, ..nameless };
-        let known = names.iter().map(|name| Capability::named(name).ok_or_else(|| unknown(&place, name)));
+        let known = names.iter().map(|name| {
+            Capability::named(name).filter(|known| *known != Capability::Slots).ok_or_else(|| unknown(&place, name))
+        });
         let capabilities = known.collect::<Result<Capabilities>>()?;
         Ok(Self { place, broker, identity, capabilities, memory: Arc::default() })
     }
@@ -49,6 +51,10 @@ impl PythonBroker {
 
     pub(super) fn object(&self) -> &Py<PyAny> {
         &self.broker
+    }
+
+    pub(super) fn memory(&self) -> &Arc<Memory> {
+        &self.memory
     }
 
     pub(super) fn can(&self, capability: Capability) -> bool {
@@ -68,7 +74,8 @@ impl PythonBroker {
 }
 
 fn unknown(place: &Place, name: &str) -> BrokerError {
-    let there_are = Capability::ALL.map(Capability::name).join(", ");
+    let offered = Capability::ALL.into_iter().filter(|capability| *capability != Capability::Slots);
+    let there_are = offered.map(Capability::name).collect::<Vec<_>>().join(", ");
     let detail = format!("{} says that it has the capability {name:?}; there are {there_are}", place.url);
     BrokerError::Config { setting: place.setting.to_owned(), detail }
 }
@@ -104,7 +111,7 @@ impl Broker for PythonBroker {
     }
 
     fn control(&self) -> Result<Box<dyn Control>> {
-        let asked = [Capability::Control, Capability::Revocations, Capability::Locks, Capability::Turns];
+        let asked = [Capability::Control, Capability::Revocations, Capability::Turns];
         if asked.into_iter().any(|capability| self.can(capability)) {
             return Ok(Box::new(self.handle("control")?));
         }

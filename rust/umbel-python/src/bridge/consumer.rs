@@ -7,11 +7,11 @@ use std::time::Duration;
 use pyo3::prelude::*;
 
 use umbel_broker::{
-    BrokerError, Capability, Consumer, ConsumerOptions, Disposition, Exchanged, GivenUp, Result, Settlement, Tag,
+    BrokerError, Capability, Clock, Consumer, ConsumerOptions, Disposition, Exchanged, Result, Settlement, Tag,
 };
 
 use super::broker::PythonBroker;
-use super::substitutes::WaitingRoom;
+use super::substitutes::{Memory, WaitingRoom};
 use super::{Place, messages};
 use crate::clock::ProcessClock;
 
@@ -21,68 +21,35 @@ pub(super) struct PythonConsumer {
     consumer: Py<PyAny>,
     listens: bool,
     room: Option<WaitingRoom>,
-    /// Where locks are given up, if there are any.
-    locks: Option<Py<PyAny>>,
+    memory: Arc<Memory>,
 }
 
 impl PythonConsumer {
     pub(super) fn open(broker: &PythonBroker, options: &ConsumerOptions) -> Result<Self> {
         let place = broker.place().clone();
-        let (consumer, listens, locks) = place.attached(|py| {
+        let (consumer, listens) = place.attached(|py| {
             let arguments = (options.worker_id.as_str(), options.queues.clone(), options.lease.as_secs_f64());
             let consumer = broker.object().call_method1(py, "consumer", arguments)?;
             let listens = consumer.getattr(py, "listens")?.is_truthy(py)?;
-            let locks =
-                broker.can(Capability::Locks).then(|| broker.object().call_method0(py, "control")).transpose()?;
-            Ok((consumer, listens, locks))
+            Ok((consumer, listens))
         })?;
         let keeps = broker.can(Capability::Delays);
         let room = (!keeps).then(|| WaitingRoom::new(Arc::new(ProcessClock)));
-        Ok(Self { place, consumer, listens, room, locks })
+        Ok(Self { place, consumer, listens, room, memory: Arc::clone(broker.memory()) })
     }
 
     fn call(&self, settlements: &[Settlement], want: usize) -> Result<Exchanged> {
-        // There are no slots to wait for: what would enter has.
-        let enters = |settlement: &&Settlement| matches!(settlement.disposition, Disposition::Enter(_));
-        let entered: Vec<Tag> =
-            settlements.iter().filter(enters).filter_map(|settlement| settlement.tag.clone()).collect();
-        let others: Vec<Settlement>;
-        let settlements = if entered.is_empty() {
-            settlements
-        } else {
-            others = settlements.iter().filter(|settlement| !enters(settlement)).cloned().collect();
-            &others
-        };
-        let mut exchanged = self.place.attached(|py| {
+        self.place.attached(|py| {
             let arguments = (messages::settlement_list(py, settlements)?, want);
             let answer = self.consumer.bind(py).call_method1("exchange", arguments)?;
             let (deliveries, lost, next_due): (Bound<'_, PyAny>, Vec<String>, Option<f64>) = answer.extract()?;
             Ok(Exchanged {
                 deliveries: messages::each(&deliveries, messages::delivery)?,
                 lost: lost.into_iter().map(|tag| Tag(tag.into())).collect(),
-                entered: Vec::new(),
                 next_due: next_due.map(messages::moment),
+                ..Exchanged::default()
             })
-        })?;
-        self.give_up(settlements, &exchanged.lost)?;
-        exchanged.entered = entered;
-        Ok(exchanged)
-    }
-
-    /// Gives up the locks of what has been settled.
-    fn give_up(&self, settlements: &[Settlement], lost: &[Tag]) -> Result<()> {
-        let Some(control) = &self.locks else { return Ok(()) };
-        let held =
-            settlements.iter().filter(|settlement| settlement.tag.as_ref().is_none_or(|tag| !lost.contains(tag)));
-        let locks = held.flat_map(|settlement| &settlement.gives_up).filter_map(|given_up| match given_up {
-            GivenUp::Lock { name, owner } => Some((name.clone(), owner.clone())),
-            GivenUp::Slot { .. } => None,
-        });
-        let locks: Vec<(String, String)> = locks.collect();
-        if locks.is_empty() {
-            return Ok(());
-        }
-        self.place.attached(|py| control.call_method1(py, "release", (locks,)).map(drop))
+        })
     }
 }
 
@@ -92,10 +59,15 @@ impl Consumer for PythonConsumer {
         if settlements.iter().any(Settlement::needs_results) {
             return Err(BrokerError::results_not_stored());
         }
-        let Some(mut room) = self.room.take() else { return self.call(settlements, want) };
-        let exchanged = self.exchange_with(&mut room, settlements, want);
-        self.room = Some(room);
-        exchanged
+        let counts = |settlement: &Settlement| {
+            !settlement.gives_up.is_empty() || matches!(settlement.disposition, Disposition::Enter(_))
+        };
+        if !settlements.iter().any(counts) {
+            return self.exchange_rest(settlements, want);
+        }
+        // Taking and giving up what is taken and given up already changes nothing: the call may be repeated.
+        let (left, entered) = self.memory.slots(settlements, ProcessClock.now());
+        Ok(Exchanged { entered, ..self.exchange_rest(&left, want)? })
     }
 
     fn heartbeat(&mut self) -> Result<usize> {
@@ -117,10 +89,12 @@ impl Consumer for PythonConsumer {
         let lost: Vec<String> =
             self.place.attached(|py| self.consumer.call_method1(py, "recover", (theirs,))?.extract(py))?;
         let lost: Vec<Tag> = lost.into_iter().map(|tag| Tag(tag.into())).collect();
-        Ok(match &mut self.room {
+        let lost = match &mut self.room {
             Some(room) => room.forget(known, &lost),
             None => lost,
-        })
+        };
+        self.memory.leave(&lost);
+        Ok(lost)
     }
 
     fn close(&mut self) -> Result<()> {
@@ -129,6 +103,14 @@ impl Consumer for PythonConsumer {
 }
 
 impl PythonConsumer {
+    /// What has nothing to do with slots.
+    fn exchange_rest(&mut self, settlements: &[Settlement], want: usize) -> Result<Exchanged> {
+        let Some(mut room) = self.room.take() else { return self.call(settlements, want) };
+        let exchanged = self.exchange_with(&mut room, settlements, want);
+        self.room = Some(room);
+        exchanged
+    }
+
     /// With a room for messages that wait for their time.
     fn exchange_with(&self, room: &mut WaitingRoom, settlements: &[Settlement], want: usize) -> Result<Exchanged> {
         let plan = room.plan(settlements);
@@ -139,7 +121,7 @@ impl PythonConsumer {
         room.hold(&exchanged.deliveries);
         deliveries.append(&mut exchanged.deliveries);
         let next_due = room.next_due().into_iter().chain(exchanged.next_due).min();
-        Ok(Exchanged { deliveries, lost, entered: exchanged.entered, next_due })
+        Ok(Exchanged { deliveries, lost, next_due, ..Exchanged::default() })
     }
 }
 
@@ -147,8 +129,5 @@ impl Drop for PythonConsumer {
     /// Falls silent.
     fn drop(&mut self) {
         self.place.end(&self.consumer, "disconnect");
-        if let Some(control) = &self.locks {
-            self.place.end(control, "close");
-        }
     }
 }

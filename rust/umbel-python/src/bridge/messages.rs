@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
-use umbel_broker::{DeadLetter, DeadReason, Delivery, Disposition, Payload, Settlement, Tag, Waiting};
+use umbel_broker::{DeadLetter, DeadReason, Delivery, Disposition, GivenUp, Payload, Settlement, Tag, Waiting};
 use umbel_protocol::{Destination, Limits, Timestamp, envelope};
 
 use crate::errors::malformed;
@@ -184,6 +184,8 @@ pub(super) struct PySettlement {
     kind: String,
     reason: String,
     publish: Py<PyList>,
+    /// Locks to give up, by name and owner.
+    releases: Vec<(String, String)>,
 }
 
 impl PySettlement {
@@ -197,10 +199,10 @@ impl PySettlement {
             kind: String::new(),
             reason: String::new(),
             publish: outgoing_list(py, &settlement.publish)?.unbind(),
+            releases: settlement.gives_up.iter().filter_map(lock).collect(),
         };
         match &settlement.disposition {
-            // What enters is kept from Python.
-            Disposition::Ack | Disposition::Enter(_) => {}
+            Disposition::Ack => {}
             Disposition::Requeue { front, failed } => {
                 (made.action, made.front, made.failed) = ("requeue", *front, *failed);
             }
@@ -209,8 +211,17 @@ impl PySettlement {
                 made.action = "dead";
                 (made.kind, made.reason) = (reason.kind.clone(), reason.detail.clone());
             }
+            // The bridge has counted by itself.
+            Disposition::Enter(_) => debug_assert!(false, "no broker in Python has slots"),
         }
         Ok(made)
+    }
+}
+
+fn lock(given_up: &GivenUp) -> Option<(String, String)> {
+    match given_up {
+        GivenUp::Lock { name, owner } => Some((name.clone(), owner.clone())),
+        GivenUp::Slot { .. } => None,
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use umbel_broker::sync::Mutex;
-use umbel_broker::{Clock, Delivery, Disposition, Lane, Listener, Result, Revocation, Revoked, Settlement, Tag, Turn};
+use umbel_broker::{
+    Clock, Delivery, Disposition, GivenUp, Lane, Listener, Result, Revocation, Revoked, Settlement, Slot, Tag, Turn,
+};
 use umbel_protocol::{Message, Timestamp};
 
 /// Revocations and turns of one broker's handles.
@@ -13,6 +15,8 @@ use umbel_protocol::{Message, Timestamp};
 pub(super) struct Memory {
     revoked: Mutex<HashMap<Revoked, Timestamp>>,
     lanes: Mutex<HashMap<String, Lane>>,
+    /// Tags that have a slot, by its name.
+    slots: Mutex<HashMap<String, HashSet<Tag>>>,
 }
 
 impl Memory {
@@ -36,6 +40,59 @@ impl Memory {
         let mut lanes = self.lanes.lock();
         lanes.entry(limit.to_owned()).or_default().turn(micros(pause), micros(patience), now.0)
     }
+}
+
+/// How long a message waits for a slot before it is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl Memory {
+    /// Takes and gives up slots, counted for this process. What is left is for the broker: a message that found none comes
+    /// again later. Also returns the tags that have theirs.
+    pub(super) fn slots(&self, settlements: &[Settlement], now: Timestamp) -> (Vec<Settlement>, Vec<Tag>) {
+        let (mut left, mut entered) = (Vec::with_capacity(settlements.len()), Vec::new());
+        let mut taken = self.slots.lock();
+        for settlement in settlements {
+            for given_up in &settlement.gives_up {
+                if let GivenUp::Slot { slot, holder } = given_up {
+                    taken.get_mut(&slot.name).map(|tags| tags.remove(holder));
+                }
+            }
+            let mut settlement = settlement.clone();
+            settlement.gives_up.retain(|given_up| matches!(given_up, GivenUp::Lock { .. }));
+            if let (Some(tag), Disposition::Enter(wanted)) = (&settlement.tag, &settlement.disposition) {
+                if enter(&mut taken, wanted, tag) {
+                    entered.push(tag.clone());
+                    continue;
+                }
+                settlement.disposition = Disposition::Delay { until: now.after(AGAIN) };
+            }
+            if settlement.tag.is_some() || !settlement.publish.is_empty() || !settlement.gives_up.is_empty() {
+                left.push(settlement);
+            }
+        }
+        (left, entered)
+    }
+
+    /// What is held no more has no slot.
+    pub(super) fn leave(&self, lost: &[Tag]) {
+        for tags in self.slots.lock().values_mut() {
+            tags.retain(|tag| !lost.contains(tag));
+        }
+    }
+}
+
+fn enter(taken: &mut HashMap<String, HashSet<Tag>>, wanted: &[Slot], tag: &Tag) -> bool {
+    let is_free = |slot: &Slot| {
+        let tags = taken.get(&slot.name);
+        tags.is_none_or(|tags| tags.contains(tag) || tags.len() < slot.limit as usize)
+    };
+    if !wanted.iter().all(is_free) {
+        return false;
+    }
+    for slot in wanted {
+        taken.entry(slot.name.clone()).or_default().insert(tag.clone());
+    }
+    true
 }
 
 /// Where nobody says anything to all workers.
@@ -103,7 +160,7 @@ impl WaitingRoom {
                     }
                 }
             }
-            if settlement.tag.is_some() || !settlement.publish.is_empty() {
+            if settlement.tag.is_some() || !settlement.publish.is_empty() || !settlement.gives_up.is_empty() {
                 plan.left.push(settlement);
             }
         }

@@ -26,7 +26,7 @@ pub use slots::*;
 
 use umbel_broker::Capability::{
     self, Atomic, Control, Delays, Exchanges, Fairness, Fanout, Front, Leases, Locks, Malformed, Peeking, Priorities,
-    Revocations, Turns, Verbatim,
+    Revocations, Slots, Turns, Verbatim,
 };
 
 use super::BrokerFixture;
@@ -96,6 +96,24 @@ const NEEDS: &[(&str, &[Capability])] = &[
     ("requeue_to_the_front_is_next", &[Front]),
     ("requeue_keeps_the_priority", &[Priorities]),
     ("queues_are_served_alike", &[Fairness]),
+    ("no_more_enter_than_there_are_slots", &[Slots]),
+    ("who_has_waited_longest_is_next", &[Slots]),
+    ("waiting_keeps_the_priority", &[Slots]),
+    ("asking_for_slots_twice_is_harmless", &[Slots]),
+    ("who_holds_nothing_gets_no_slot", &[Slots]),
+    ("slots_change_hands_within_a_call", &[Slots]),
+    ("a_slot_outlives_an_early_ack", &[Slots]),
+    ("several_slots_are_taken_together", &[Slots]),
+    ("an_unused_chance_is_passed_on", &[Slots]),
+    ("a_silent_workers_slots_are_given_up", &[Slots]),
+    ("heartbeats_keep_slots", &[Slots]),
+    ("closing_gives_up_slots", &[Slots]),
+    ("recovering_keeps_slots", &[Slots]),
+    ("heartbeats_fill_free_slots", &[Slots]),
+    ("the_bell_rings_for_who_is_woken", &[Slots]),
+    ("a_crowd_keeps_to_the_limit", &[Slots]),
+    ("who_comes_later_is_not_quicker", &[Slots]),
+    ("a_slot_is_kept_no_longer_than_its_message_lives", &[Slots]),
     ("unroutable_sends_nothing", &[Exchanges, Atomic]),
     ("an_unroutable_follow_up_settles_nothing", &[Exchanges, Atomic]),
 ];
