@@ -31,7 +31,7 @@ fn messages_go_over_tls_and_certificates_log_in() {
     options.push(("login_method", "EXTERNAL"));
     publish(&open(&anonymous, &options), "q", &["shown"]);
 
-    let error = refusal(&open(&url.split('?').next().expect("a URL").to_owned(), &[]));
+    let error = refusal(&open(url.split('?').next().expect("a URL"), &[]));
     assert!(matches!(&error, BrokerError::Access { detail, .. } if detail.contains("ssl_ca_certs")), "{error:?}");
 }
 

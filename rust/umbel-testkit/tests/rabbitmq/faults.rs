@@ -243,10 +243,7 @@ fn the_password_changes_and_comes_back(server: &RabbitServer, worker: &mut dyn C
 fn memory_runs_short(server: &RabbitServer, broker: &dyn Broker, publisher: &mut Option<Box<dyn Publisher>>) {
     server.check("vm_memory_monitor:set_vm_memory_high_watermark(0.000001)");
     let message = [outgoing("q", "short")];
-    let error = wait_for("the alarm", || match publisher.as_mut()?.publish(&message) {
-        Ok(()) => None,
-        Err(error) => Some(error),
-    });
+    let error = wait_for("the alarm", || publisher.as_mut()?.publish(&message).err());
     assert_eq!(error.next_step(), NextStep::Retry, "{error}");
     assert!(error.to_string().contains("accepts no messages"), "{error}");
     server.check("vm_memory_monitor:set_vm_memory_high_watermark({absolute, \"2GB\"})");
