@@ -77,6 +77,120 @@ def set_clock_offset(seconds: float) -> None:
 def uuid4() -> str:
     """A random task id; safe after fork."""
 
+# --- brokers in Python: `umbel.brokers.base` has their contract ---------------------------------------------------
+
+@final
+class Message:
+    """A message between Python and the core. It does not change."""
+
+    def __new__(
+        cls,
+        headers: str | Mapping[str, object],
+        body: bytes,
+        content_type: str = "application/json",
+        content_encoding: str = "utf-8",
+        properties: Mapping[str, object] | None = None,
+        exchange: str = "",
+        routing_key: str = "",
+        redelivered: bool = False,
+        failures: int = 0,
+    ) -> Message:
+        """`headers` as JSON text or as a mapping. `properties`: correlation_id, reply_to, delivery_mode, priority,
+        expiration, delivery_tag and others. `exchange` and `routing_key`: where the producer sent it. Raises
+        TypeError, ValueError for what JSON cannot hold."""
+
+    @staticmethod
+    def from_envelope(raw: bytes, /) -> Message:
+        """Reads kombu's envelope: the JSON object that is a message on Redis. Raises `MalformedError`."""
+
+    def to_envelope(self, delivery_tag: str, /) -> bytes:
+        """As kombu's envelope, marks included."""
+
+    def marked(self, redelivered: bool, failures: int) -> Message:
+        """The same message with other marks."""
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """Made anew each time. Raises `MalformedError` if they are no JSON object."""
+
+    @property
+    def headers_text(self) -> str:
+        """As JSON, the way they came."""
+
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def content_type(self) -> str: ...
+    @property
+    def content_encoding(self) -> str: ...
+    @property
+    def properties(self) -> dict[str, Any]:
+        """Those that there are; made anew each time."""
+
+    @property
+    def priority(self) -> int:
+        """0 if it has none."""
+
+    @property
+    def exchange(self) -> str: ...
+    @property
+    def routing_key(self) -> str: ...
+    @property
+    def redelivered(self) -> bool:
+        """Whether it was handed out before."""
+
+    @property
+    def failures(self) -> int:
+        """How often a delivery of it ended with a dead child or worker."""
+
+@final
+class Outgoing:
+    """A message on its way out."""
+
+    @property
+    def exchange(self) -> str:
+        """ "" for the queue that `routing_key` names."""
+
+    @property
+    def routing_key(self) -> str: ...
+    @property
+    def message(self) -> Message: ...
+    @property
+    def eta(self) -> float | None:
+        """When it is due."""
+
+@final
+class Settlement:
+    """The end of one delivery; `umbel.brokers.base.Consumer.settle` says what each action means."""
+
+    @property
+    def tag(self) -> str | None: ...
+    @property
+    def action(self) -> Literal["ack", "requeue", "delay", "dead"]: ...
+    @property
+    def front(self) -> bool: ...
+    @property
+    def failed(self) -> bool: ...
+    @property
+    def until(self) -> float: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def publish(self) -> list[Outgoing]: ...
+    @property
+    def releases(self) -> list[tuple[str, str]]: ...
+
+def broker_schemes() -> list[str]:
+    """Schemes of the brokers that are in the core."""
+
+def conformance_cases() -> list[tuple[str, list[str]]]:
+    """Name of each case of the broker suite, and the capabilities it is about."""
+
+def run_conformance_case(name: str, fixture: object) -> None:
+    """Runs a case on a `umbel.testing.conformance.BrokerFixture`. Raises AssertionError; KeyError for an unknown name."""
+
 # --- client -----------------------------------------------------------------------------------------------------
 
 @type_check_only
@@ -135,8 +249,10 @@ class Client:
 
     def __new__(cls, broker_url: str, result_url: str | None, options: Mapping[str, object]) -> Client:
         """Connects at first use. Options: `publish_timeout` (default 10; None: for ever; bounds every call but
-        `wait_result`), `broker_transport_options`, `result_backend_transport_options`, `open_results` (a callable
-        that returns the result store, where it is a Python object; see `umbel.backends`). Others are ignored.
+        `wait_result`), `broker_transport_options`, `result_backend_transport_options`, `open_broker` and
+        `open_results` (callables that return the broker and the result store, where they are Python objects; see
+        `umbel.brokers` and `umbel.backends`), `reply_options` (a callable that tells how results are sent to whoever asked:
+        `reply_to`, the queue of this process, `content_type`, `content_encoding`, `persistent`). Others are ignored.
         Raises `ConfigError` for a URL or option that cannot be used."""
 
     @property
@@ -291,9 +407,9 @@ class Worker:
     Options: `hostname`, `queues` (list), `accept_content` (MIME names), `prefetch_multiplier` (int; None or 0:
     automatic), `max_deliveries` (default 5; None: without bound), `shutdown_timeout` (default 25; None: for ever),
     `result_expires` (default a day; None: never), `delay_threshold` (default 3: messages due later go to the broker's
-    delayed set), `max_message_bytes`, `queue_limits` (dict: most tasks at a
-    time), `lease` (default 10), `control_exchange` (None: deaf to remote control),
-    `open_results` and transport options as for `Client`. Others are ignored.
+    delayed set), `max_message_bytes`, `queue_limits` (dict: most tasks at a time), `lease` (default 10),
+    `control_exchange` (None: deaf to remote control), `open_broker`, `open_results`, `reply_options` and transport
+    options as for `Client`. Others are ignored.
     """
 
     def __new__(cls, broker_url: str, result_url: str | None, options: Mapping[str, object]) -> Worker: ...

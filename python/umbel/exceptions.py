@@ -104,6 +104,7 @@ __all__ = [
     "WorkerTerminate",
     "encodable",
     "from_native",
+    "missing",
     "safe_repr",
     "safe_str",
     "wire_class",
@@ -459,6 +460,11 @@ def wire_module(cls: type[BaseException]) -> str:
 def wire_class(module: str, name: str) -> type[BaseException] | None:
     """Our class for a module and class name of Celery, billiard or kombu; None for classes that are not theirs."""
     return _CLASS_OF.get((module, name))
+
+
+def missing(what: str, package: str, extra: str) -> ImproperlyConfigured:
+    """The error for a package that is not installed."""
+    return ImproperlyConfigured(f"{what} needs the package {package!r}: pip install 'umbel[{extra}]'")
 
 
 def from_native(error: Exception) -> Exception:

@@ -168,7 +168,8 @@ def queues_from_conf(conf: Settings) -> Queues:
     default = Exchange(conf.task_default_exchange, conf.task_default_exchange_type or "direct")
     given = list(_queues(conf.task_queues))
     if not given:
-        given = [Queue(conf.task_default_queue, default, conf.task_default_routing_key)]
+        arguments = {"x-queue-type": "quorum"} if conf.task_default_queue_type == "quorum" else None
+        given = [Queue(conf.task_default_queue, default, conf.task_default_routing_key, queue_arguments=arguments)]
     return Queues(
         given,
         default,

@@ -10,5 +10,5 @@ from celery import Celery
 URL = os.environ.get("UMBEL_TEST_URL", "redis://127.0.0.1:1/0")
 
 app = Celery("compat")
-app.conf.update(settings(URL, os.environ.get("UMBEL_TEST_RESULTS")))
+app.conf.update(settings(URL, os.environ.get("UMBEL_TEST_RESULTS"), os.environ.get("UMBEL_TEST_QUEUE_TYPE")))
 define(app, "celery")

@@ -12,9 +12,13 @@ class OwnError(Exception):
     """An exception that both sides can import."""
 
 
-def settings(url: str, results: str | None = None) -> dict[str, Any]:
-    """The same for both; `results` None: in the broker."""
+def settings(url: str, results: str | None = None, queue_type: str | None = None) -> dict[str, Any]:
+    """The same for both; `results` None: in the broker. `queue_type`: of RabbitMQ's queues."""
+    kinds = (
+        dict.fromkeys(("task_default_queue_type", "task_create_missing_queue_type"), queue_type) if queue_type else {}
+    )
     return {
+        **kinds,
         "broker_url": url,
         "result_backend": results or url,
         "result_chord_retry_interval": 0.1,

@@ -10,5 +10,7 @@ from umbel import Umbel
 
 URL = os.environ.get("UMBEL_TEST_URL", "redis://127.0.0.1:1/0")
 
-app = Umbel("compat", changes=settings(URL, os.environ.get("UMBEL_TEST_RESULTS")))
+app = Umbel(
+    "compat", changes=settings(URL, os.environ.get("UMBEL_TEST_RESULTS"), os.environ.get("UMBEL_TEST_QUEUE_TYPE"))
+)
 define(app, "umbel")

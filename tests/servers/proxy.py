@@ -26,7 +26,15 @@ class SlowProxy:
 
     def close(self) -> None:
         """Ends every connection and takes no more."""
-        for one in (self._listener, *self._open):
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Ends every connection."""
+        while self._open:
+            one = self._open.pop()
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()

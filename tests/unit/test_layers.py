@@ -37,9 +37,11 @@ RANK = {name: (row, column) for row, names in enumerate(ROWS) for column, name i
 #: Lowest first; each uses only those before it. The test kit is for tests and benchmarks.
 CRATES = [
     "umbel-protocol",
+    "umbel-net",
     "umbel-amqp",
     "umbel-broker",
     "umbel-backend",
+    "umbel-conformance",
     "umbel-client",
     "umbel-worker",
     "umbel-python",

@@ -21,12 +21,13 @@ from umbel.app.definition import adopt_task, define_task
 from umbel.app.identity import identity
 from umbel.app.registry import TaskRegistry, import_tasks, task_name
 from umbel.app.sending import Sender
-from umbel.backends.opening import is_native, store_opener, store_settings
+from umbel.backends.opening import is_native, reply_options, store_opener, store_settings
 from umbel.config import Settings, import_by_name
 from umbel.exceptions import AlwaysEagerIgnored, ImproperlyConfigured, from_native
 from umbel.execution.eager import run_eagerly
 from umbel.result import AsyncResult, GroupResult, ResultSet
 from umbel.result.store import ResultStore
+from umbel.routing import queues_from_conf
 from umbel.signals import Signal, import_modules
 from umbel.task import Context, Task
 
@@ -301,6 +302,9 @@ class Umbel:
         return cast(_native.Client, self._client)
 
     def _connect(self) -> None:
+        from umbel.brokers.opening import broker_opener, broker_settings
+        from umbel.brokers.rabbitmq import transport_options
+
         with self._lock:
             self._conf.load()
             version = self._conf.version
@@ -310,11 +314,14 @@ class Umbel:
             backend = None if conf.result_backend in _NO_RESULTS else conf.result_backend
             options = {
                 "publish_timeout": conf.broker_connection_timeout,
-                "broker_transport_options": dict(conf.broker_transport_options or {}),
+                "broker_transport_options": transport_options(conf, queues_from_conf(conf)),
                 "result_backend_transport_options": dict(conf.result_backend_transport_options or {}),
             }
             settings = {} if is_native(backend) else store_settings(conf)
-            key = (broker, backend, repr(options), repr(settings))
+            open_broker = broker_opener(broker, lambda: broker_settings(conf, queues_from_conf(conf)))
+            key = (broker, backend, repr(options), repr(settings), repr(open_broker))
+            options["open_broker"] = open_broker
+            options["reply_options"] = reply_options(backend, conf, lambda: identity.oid)
             if settings:
                 options["open_results"] = store_opener(backend, settings)
             if self._client is None or key != self._client_key:
@@ -436,8 +443,8 @@ class Umbel:
 
     @property
     def thread_oid(self) -> str:
-        """A uuid of the calling thread."""
-        return identity.thread_oid
+        """Name of the queue for replies: in Celery one for each thread, here one for all of a process."""
+        return identity.oid
 
     def close(self) -> None:
         """Disconnects. The application connects anew when it is used again."""

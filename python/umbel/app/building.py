@@ -144,7 +144,7 @@ class MessageBuilder:
             "content_encoding": encoding.content_encoding,
             "properties": {
                 "correlation_id": task_id,
-                "reply_to": identity.thread_oid,
+                "reply_to": identity.oid,
                 "delivery_mode": plan.plain_delivery_mode,
                 "priority": priority or 0,
             },
@@ -242,7 +242,7 @@ class MessageBuilder:
         mode = call.delivery_mode or destination.delivery_mode
         properties: dict[str, Any] = {
             "correlation_id": call.correlation_id or task_id,
-            "reply_to": call.reply_to or identity.thread_oid,
+            "reply_to": call.reply_to or identity.oid,
             "delivery_mode": plan.delivery_mode if mode is None else delivery_mode(mode),
             "priority": priority or 0,
         }

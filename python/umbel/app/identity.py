@@ -1,10 +1,9 @@
-"""Who sends: the `origin` of messages and the reply id of each thread."""
+"""Who sends: the `origin` of messages and the name of the queue for replies."""
 
 from __future__ import annotations
 
 import os
 import socket
-import threading
 
 from umbel import _native
 
@@ -12,27 +11,21 @@ __all__ = ["Identity", "identity"]
 
 
 class Identity:
-    """Names of this process and its threads, renewed after a fork."""
+    """Names of this process, renewed after a fork."""
 
+    #: Sent with every message: user and host.
     origin: str
+    #: A uuid, sent as `reply_to`. Celery has one for each thread, for each reads its own replies; here all threads read
+    #: from one queue.
+    oid: str
 
     def __init__(self) -> None:
-        self._local = threading.local()
         self.renew()
 
     def renew(self) -> None:
         """Forgets the names of the parent process."""
         self.origin = f"gen{os.getpid()}@{socket.gethostname()}"
-        self._local = threading.local()
-
-    @property
-    def thread_oid(self) -> str:
-        """A uuid of the calling thread, sent as `reply_to`."""
-        try:
-            oid: str = self._local.oid
-        except AttributeError:
-            oid = self._local.oid = _native.uuid4()
-        return oid
+        self.oid = _native.uuid4()
 
 
 #: Of this process.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from umbel.exceptions import ImproperlyConfigured
+from umbel.exceptions import missing
 
 __all__ = ["SAVED_GROUP", "TASK", "Row", "Store", "StoreSettings", "key_prefix", "missing", "record_key"]
 
@@ -58,8 +58,3 @@ def key_prefix(settings: StoreSettings) -> str:
 def record_key(name: str) -> str:
     """The key of a record in stores of keys and values, as Celery has it."""
     return name if name.startswith(SAVED_GROUP) else TASK + name
-
-
-def missing(what: str, package: str, extra: str) -> ImproperlyConfigured:
-    """The error for a package that is not installed."""
-    return ImproperlyConfigured(f"{what} needs the package {package!r}: pip install 'umbel[{extra}]'")

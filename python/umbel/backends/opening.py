@@ -8,14 +8,15 @@ from typing import Any
 
 from umbel.backends.base import Store, StoreSettings
 from umbel.exceptions import ImproperlyConfigured
+from umbel.serialization import by_name
 
-__all__ = ["is_native", "open_store", "store_opener", "store_settings"]
+__all__ = ["is_native", "open_store", "reply_options", "store_opener", "store_settings"]
 
 #: Schemes of the stores in the core.
 _NATIVE = frozenset(
     {
         "memory", "sqlite", "redis", "rediss", "redis+socket", "unix", "sentinel", "redis+sentinel",
-        "rediss+sentinel",
+        "rediss+sentinel", "rpc",
     }
 )  # fmt: skip
 
@@ -62,6 +63,24 @@ def store_opener(url: str | None, settings: StoreSettings) -> Callable[[], Store
     return None if url is None or is_native(url) else functools.partial(open_store, url, settings)
 
 
+def reply_options(url: str | None, settings: StoreSettings, reply_to: Callable[[], str]) -> Callable[[], Any] | None:
+    """How results are sent to whoever asked for them; None if they are stored. `reply_to` names this process' own
+    queue.
+
+    Raises:
+        ImproperlyConfigured: There is no such result serializer.
+    """
+    if url is None or url.partition(":")[0].lower() != "rpc":
+        return None
+    codec = by_name(settings.get("result_serializer") or "json")
+    written = {
+        "content_type": codec.content_type,
+        "content_encoding": codec.content_encoding,
+        "persistent": bool(settings.get("result_persistent")),
+    }
+    return lambda: {**written, "reply_to": reply_to()}
+
+
 def open_store(url: str, settings: StoreSettings) -> Store:
     """The store that `result_backend` names.
 
@@ -96,8 +115,6 @@ def open_store(url: str, settings: StoreSettings) -> Store:
 
 
 def _unknown(url: str, kind: str) -> str:
-    if kind == "rpc":
-        return "result_backend: rpc:// is not there yet; any other store works"
     known = [*sorted(_NATIVE), "db+postgresql", "db+mysql", "db+sqlite", "file", "cache+memcached", *sorted(_CELERY)]
     shown = url if "@" not in url else f"{kind}://…"
     return (

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 from umbel import signals
 from umbel.app.concurrency import checked_limit
 from umbel.backends.opening import is_native, store_settings
+from umbel.brokers.opening import broker_settings
+from umbel.brokers.opening import is_native as is_native_broker
+from umbel.brokers.rabbitmq import transport_options
 from umbel.config import Settings
 from umbel.exceptions import ImproperlyConfigured
 from umbel.execution.runner import hook_of
@@ -39,6 +42,7 @@ SETTINGS = (
     "result_compression",
     "result_expires",
     "result_failure_expires",
+    "result_persistent",
     "result_serializer",
     "revoke_expires",
     "task_default_queue",
@@ -127,7 +131,13 @@ def describe(app: Umbel, request: LoadRequest) -> AppDescription:
     """
     return AppDescription(
         name=app.main or "default",
-        settings={**_store_settings(app.conf), **{name: app.conf[name] for name in SETTINGS}, **_urls(app.conf)},
+        settings={
+            **_store_settings(app.conf),
+            **_broker_settings(app.conf),
+            **{name: app.conf[name] for name in SETTINGS},
+            **_urls(app.conf),
+            "broker_transport_options": transport_options(app.conf, queues_from_conf(app.conf)),
+        },
         tasks=[task_entry(task) for task in app.tasks.values()],
         queues=[
             *consumed_queues(queues_from_conf(app.conf), request.queues, request.exclude_queues),
@@ -143,6 +153,13 @@ def _store_settings(conf: Settings) -> dict[str, Any]:
     if is_native(conf.result_backend):
         return {}
     return {name: value for name, value in store_settings(conf).items() if _is_plain(value)}
+
+
+def _broker_settings(conf: Settings) -> dict[str, Any]:
+    """What the main process needs to open a broker in Python, likewise."""
+    if is_native_broker(conf.broker_read_url) and is_native_broker(conf.broker_write_url):
+        return {}
+    return {name: value for name, value in broker_settings(conf, queues_from_conf(conf)).items() if _is_plain(value)}
 
 
 def _is_plain(value: Any) -> bool:

@@ -31,7 +31,9 @@ class RecordFormat:
         codec = by_name(conf.result_serializer)
         self._serializer: str = conf.result_serializer
         self._encode: Callable[[Any], bytes] = _native.json_dumps if self._serializer == "json" else codec.dumps
-        self._compression: str | None = conf.result_compression
+        # Who reads replies knows no compressed ones.
+        replies = str(conf.result_backend or "").startswith("rpc:")
+        self._compression: str | None = None if replies else conf.result_compression
         self._accept = accepted(conf.result_accept_content or conf.accept_content) | {codec.content_type}
         self._clock = _IsoClock(app.timezone)
         limit = conf.worker_max_message_bytes

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from umbel._native import uuid4
 from umbel.app.concurrency import queue_limits
-from umbel.backends.opening import store_opener
+from umbel.backends.opening import reply_options, store_opener
+from umbel.brokers.opening import broker_opener
 from umbel.exceptions import ImproperlyConfigured
 from umbel.pools.cpu_count import usable_cpus
 from umbel.pools.description import LoadRequest
@@ -106,8 +108,10 @@ def engine_options(
         "control_exchange": exchange,
         "broker_transport_options": settings["broker_transport_options"],
         "result_backend_transport_options": settings["result_backend_transport_options"],
+        "open_broker": broker_opener(settings["broker_read_url"], lambda: settings),
         # For what the engine itself has to say of a task: that it expired, or its process died.
         "open_results": store_opener(settings["result_backend"], settings),
+        "reply_options": reply_options(settings["result_backend"], settings, uuid4),
     }
     # Without a value the engine's own default holds; two of them mean something when they are None.
     meaningful = ("shutdown_timeout", "max_deliveries", "result_expires")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from umbel import logs
 from umbel._native import Client, NativeError
 from umbel._native import Worker as Engine
+from umbel.brokers.opening import broker_opener
 from umbel.config import Settings
 from umbel.exceptions import ImproperlyConfigured
 from umbel.pools.app_finder import AppNotFoundError, add_working_directory
@@ -374,6 +375,7 @@ def _client(description: AppDescription) -> Client:
         "broker_transport_options": settings["broker_transport_options"],
         "result_backend_transport_options": settings["result_backend_transport_options"],
         "publish_timeout": _PATIENCE,
+        "open_broker": broker_opener(settings["broker_write_url"], lambda: settings),
     }
     return Client(settings["broker_write_url"], None, options)
 

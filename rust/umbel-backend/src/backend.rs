@@ -13,6 +13,15 @@ pub trait Backend: Send + Sync {
     /// Equal to a broker's `identity()` exactly when both are the same store and one transaction can span them.
     fn identity(&self) -> String;
 
+    /// Whether records go to whoever asked for the task: a client calls [`ResultStore::prepare`] before it sends the first,
+    /// and workers say in [`ResultWrite::reply_to`] who that was.
+    fn expects_replies(&self) -> bool {
+        false
+    }
+
+    /// Ends what the process has open beside its handles.
+    fn close(&self) {}
+
     /// Opens a connection to read and write on.
     fn store(&self) -> Result<Box<dyn ResultStore>>;
 
@@ -26,6 +35,11 @@ pub trait ResultStore: Send {
     /// Writes records in order and notifies listeners. A stored `SUCCESS` is final: a later write for the same id
     /// is ignored. Each write renews the expiry. Safe to repeat.
     fn write(&mut self, batch: &[ResultWrite]) -> Result<()>;
+
+    /// Sees to it that nothing is lost of what is written for this process from now on.
+    fn prepare(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// The records of `task_ids`, in that order; `None` where there is none or it has expired.
     fn read(&mut self, task_ids: &[String]) -> Result<Vec<Option<Vec<u8>>>>;

@@ -5,6 +5,7 @@ pub mod memory;
 pub mod open;
 pub mod polling;
 pub mod redis;
+pub mod rpc;
 pub mod sqlite;
 
 pub use backend::{Backend, ListenerWaker, ResultListener, ResultStore};
@@ -12,4 +13,5 @@ pub use memory::MemoryBackend;
 pub use open::open;
 pub use polling::PollingListener;
 pub use redis::RedisBackend;
+pub use rpc::{RpcBackend, RpcOptions};
 pub use sqlite::SqliteBackend;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use umbel_broker::sqlite::Location;
 use umbel_broker::url::{Engine, memory_name};
-use umbel_broker::{Clock, Result, TransportOptions};
+use umbel_broker::{BrokerError, Clock, Result, TransportOptions};
 
 use crate::backend::Backend;
 use crate::{MemoryBackend, RedisBackend, SqliteBackend};
@@ -18,6 +18,12 @@ pub fn open(url: &str, options: &TransportOptions, clock: Arc<dyn Clock>) -> Res
     match Engine::of(url, "result_backend")? {
         Engine::Memory => Ok(Arc::new(MemoryBackend::named(memory_name(url), clock))),
         Engine::Redis => Ok(Arc::new(RedisBackend::from_url(url, options)?)),
+        Engine::Amqp => Err(BrokerError::Config {
+            setting: "result_backend".to_owned(),
+            detail:
+                "RabbitMQ keeps no results: name Redis, a SQLite file, a database, or rpc:// where the caller waits"
+                    .to_owned(),
+        }),
         Engine::Sqlite => {
             let location = Location::parse(url, options, "result_backend")?;
             Ok(Arc::new(SqliteBackend::new(location, clock)))

@@ -86,6 +86,7 @@ fn settlement(number: usize, results: bool, follow_up: bool) -> Settlement {
         state: "SUCCESS".into(),
         record: vec![b' '; 240],
         expires: Some(Duration::from_secs(86_400)),
+        reply_to: None,
     };
     let outgoing =
         || Outgoing { destination: Destination::queue("celery"), eta: None, message: message.clone(), chord: None };

@@ -141,6 +141,7 @@ fn done(delivery: umbel_broker::Delivery, with_result: bool) -> Settlement {
         state: "SUCCESS".to_owned(),
         record: record.into_bytes(),
         expires: Some(Duration::from_secs(86_400)),
+        reply_to: None,
     };
     Settlement {
         results: if with_result { vec![result] } else { vec![] },

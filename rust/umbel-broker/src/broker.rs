@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use umbel_protocol::{ChordStep, Destination, Malformed, Message, ResultWrite, Timestamp};
 
+use crate::capability::Capabilities;
 use crate::control::{Control, Listener};
 use crate::error::Result;
 use crate::once::{Lock, Taken};
@@ -163,6 +164,11 @@ pub trait Broker: Send + Sync {
     /// Text that is equal for two URLs exactly when they name the same store, so that results can be written in
     /// the same step as acknowledgements.
     fn identity(&self) -> String;
+
+    /// Which parts of the contract it keeps.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::ALL
+    }
 
     /// Opens a connection to publish on.
     fn publisher(&self) -> Result<Box<dyn Publisher>>;

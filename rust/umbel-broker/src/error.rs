@@ -65,6 +65,12 @@ pub enum BrokerError {
     },
 }
 
+impl From<umbel_net::TlsError> for BrokerError {
+    fn from(error: umbel_net::TlsError) -> Self {
+        Self::Config { setting: error.setting, detail: error.detail }
+    }
+}
+
 impl BrokerError {
     /// The error for results in a settlement of a consumer that was opened without `stores_results`.
     pub fn results_not_stored() -> Self {

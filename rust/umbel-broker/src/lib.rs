@@ -1,6 +1,8 @@
 //! Brokers: the contract in [`broker`], one engine a folder.
 
+pub mod amqp;
 pub mod broker;
+pub mod capability;
 pub mod clock;
 pub mod control;
 pub mod error;
@@ -8,6 +10,7 @@ pub mod lane;
 pub mod memory;
 pub mod once;
 pub mod open;
+mod option_reader;
 pub mod queue;
 pub mod redis;
 pub mod slots;
@@ -15,10 +18,12 @@ pub mod sqlite;
 pub mod sync;
 pub mod url;
 
+pub use amqp::{AmqpBroker, AmqpOptions};
 pub use broker::{
     Admin, Broker, Consumer, ConsumerOptions, DeadLetter, DeadReason, Delivery, Disposition, Doorbell, ExchangeKind,
     Exchanged, Outgoing, Payload, Publisher, Settlement, Tag, Waiting,
 };
+pub use capability::{Capabilities, Capability};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use control::{Control, Listener, Revocation, Revoked};
 pub use error::{BrokerError, NextStep, Result};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::amqp::AmqpBroker;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::error::Result;
@@ -18,6 +19,7 @@ pub fn open(url: &str, options: &TransportOptions, clock: Arc<dyn Clock>) -> Res
     match Engine::of(url, "broker_url")? {
         Engine::Memory => Ok(Arc::new(MemoryBroker::named(memory_name(url), clock))),
         Engine::Redis => Ok(Arc::new(RedisBroker::from_url(url, options)?)),
+        Engine::Amqp => Ok(Arc::new(AmqpBroker::from_url(url, options)?)),
         Engine::Sqlite => {
             let location = Location::parse(url, options, "broker_url")?;
             Ok(Arc::new(SqliteBroker::new(location, clock)))

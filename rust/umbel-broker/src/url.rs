@@ -16,10 +16,12 @@ pub enum Engine {
     Sqlite,
     /// `redis://`, `rediss://`, `redis+socket://`, `unix://`, `sentinel://`.
     Redis,
+    /// `amqp://`, `amqps://`, `pyamqp://`: RabbitMQ.
+    Amqp,
 }
 
 /// Schemes in the order an error lists them.
-const SCHEMES: [(&str, Engine); 9] = [
+const SCHEMES: [(&str, Engine); 12] = [
     ("sqlite", Engine::Sqlite),
     ("memory", Engine::Memory),
     ("redis", Engine::Redis),
@@ -29,6 +31,9 @@ const SCHEMES: [(&str, Engine); 9] = [
     ("sentinel", Engine::Redis),
     ("redis+sentinel", Engine::Redis),
     ("rediss+sentinel", Engine::Redis),
+    ("amqp", Engine::Amqp),
+    ("amqps", Engine::Amqp),
+    ("pyamqp", Engine::Amqp),
 ];
 
 impl Engine {
@@ -46,6 +51,11 @@ impl Engine {
             BrokerError::Config { setting: setting.to_owned(), detail }
         })
     }
+}
+
+/// The schemes there are.
+pub fn schemes() -> impl Iterator<Item = &'static str> {
+    SCHEMES.iter().map(|(scheme, _)| *scheme)
 }
 
 /// Name of the in-process store a `memory://` URL means.
@@ -67,6 +77,18 @@ pub fn hide_password(url: &str) -> String {
         rest = &rest[end + 1..];
     }
     shown + &hide_in_one(rest)
+}
+
+/// Each of several URLs separated by `;`, without those that are empty.
+pub(crate) fn urls(mut rest: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    while let Some(end) = next_url(rest) {
+        found.push(rest[..end].trim());
+        rest = &rest[end + 1..];
+    }
+    found.push(rest.trim_matches(|char: char| char == ';' || char.is_whitespace()));
+    found.retain(|url| !url.is_empty());
+    found
 }
 
 /// Position of the `;` after which another URL begins. One inside a password is followed by no scheme.
@@ -111,6 +133,27 @@ fn is_secret(key: &str) -> bool {
     ["pass", "secret", "token"].iter().any(|word| key.contains(word))
 }
 
+/// `text` with its `%xx` made into bytes; `None` if that is no UTF-8.
+pub(crate) fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let escaped =
+            || std::str::from_utf8(after.get(..2)?).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match (first == b'%').then(escaped).flatten() {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,7 +182,7 @@ mod tests {
 
     #[test]
     fn unknown_schemes_name_the_known_ones_and_no_password() {
-        let error = Engine::of("amqps://guest:pw1@host//", "broker_url").expect_err("unknown").to_string();
+        let error = Engine::of("qpid://guest:pw1@host//", "broker_url").expect_err("unknown").to_string();
         assert!(error.contains("sqlite://") && error.contains("broker_url") && !error.contains("pw1"), "{error}");
         assert_eq!(Engine::of("REDISS://h", "broker_url"), Ok(Engine::Redis));
     }

@@ -1,12 +1,14 @@
 //! Everything a program needs that sends tasks and awaits results, in one value.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use umbel_backend::{Backend, ResultStore};
 use umbel_broker::sync::Mutex;
 use umbel_broker::{Admin, Broker, BrokerError, Control, Publisher, Result};
 
+use crate::call::{Call, CallError};
 use crate::kept::Kept;
 use crate::publisher::CombiningPublisher;
 use crate::retry_policy::RetryPolicy;
@@ -45,6 +47,8 @@ struct Results {
     backend: Arc<dyn Backend>,
     options: ClientOptions,
     waiter: Mutex<Option<Arc<Waiter>>>,
+    /// Something is to be done before the first task is sent.
+    unprepared: AtomicBool,
 }
 
 impl Client {
@@ -96,6 +100,19 @@ impl Client {
         self.results().map(Results::waiter)
     }
 
+    /// Sees to it, once, that results of what is sent from now on are not lost.
+    ///
+    /// # Errors
+    /// What the result store says, where it needs to be prepared.
+    pub fn expect_results(&self, call: &mut Call<'_>) -> std::result::Result<(), CallError> {
+        let Some(results) = self.results.as_ref().filter(|results| results.unprepared.load(Ordering::Relaxed)) else {
+            return Ok(());
+        };
+        results.store.with(call, |store| store.prepare())?;
+        results.unprepared.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Closes every connection and ends the listener thread. Whatever is called later connects anew.
     pub fn close(&self) {
         self.publisher.close();
@@ -106,6 +123,8 @@ impl Client {
             results.store.close();
             let former = results.waiter.lock().take();
             drop(former);
+            results.unprepared.store(results.backend.expects_replies(), Ordering::Relaxed);
+            results.backend.close();
         }
     }
 
@@ -122,7 +141,8 @@ impl Results {
     fn new(backend: Arc<dyn Backend>, options: ClientOptions) -> Self {
         let for_store = Arc::clone(&backend);
         let store = Kept::new(backend.display_url(), options.retry, move || for_store.store());
-        Self { store, backend, options, waiter: Mutex::new(None) }
+        let unprepared = AtomicBool::new(backend.expects_replies());
+        Self { store, backend, options, waiter: Mutex::new(None), unprepared }
     }
 
     fn waiter(&self) -> Arc<Waiter> {

@@ -61,6 +61,8 @@ impl Client {
         let stores = Stores {
             broker_url,
             broker_options: options.transport("broker_transport_options")?,
+            open_broker: options.get("open_broker")?,
+            reply_options: options.get("reply_options")?,
             result_url,
             result_options: options.transport("result_backend_transport_options")?,
             open_results: options.get::<Py<PyAny>>("open_results")?.map(Arc::new),
@@ -92,7 +94,10 @@ impl Client {
         let batch = message::outgoing(messages)?;
         let (timeout, patience) = (gil::seconds(timeout)?.or(self.timeout), gil::seconds(patience)?);
         let state = self.state()?;
-        gil::patient_call(messages.py(), timeout, patience, |call| state.publisher().publish(batch, call))
+        gil::patient_call(messages.py(), timeout, patience, |call| {
+            state.expect_results(call)?;
+            state.publisher().publish(batch, call)
+        })
     }
 
     /// Sends one unless another owner has the lock; the word for what happened, and the other owner.
@@ -115,6 +120,7 @@ impl Client {
         let (timeout, patience) = (gil::seconds(timeout)?.or(self.timeout), gil::seconds(patience)?);
         let state = self.state()?;
         let taken = gil::patient_call(py, timeout, patience, |call| {
+            state.expect_results(call)?;
             state.once().with(call, |publisher| publisher.publish_once(&outgoing, &lock))
         })?;
         Ok(match taken {
@@ -150,7 +156,8 @@ impl Client {
         record: &[u8],
         expires: Option<f64>,
     ) -> PyResult<()> {
-        let write = [ResultWrite { task_id, state, record: record.to_vec(), expires: gil::seconds(expires)? }];
+        let write =
+            [ResultWrite { task_id, state, record: record.to_vec(), expires: gil::seconds(expires)?, reply_to: None }];
         self.call(py, |state, call| state.store()?.with(call, |store| store.write(&write)))
     }
 

@@ -179,7 +179,7 @@ impl ChildLink {
 
 fn result_write(job: &Job, state: String, record: &[u8], expires: Option<f64>) -> PyResult<ResultWrite> {
     let expires = gil::seconds(expires)?;
-    Ok(ResultWrite { task_id: job.id().to_owned(), state, record: record.to_vec(), expires })
+    Ok(ResultWrite { task_id: job.id().to_owned(), state, record: record.to_vec(), expires, reply_to: None })
 }
 
 fn verdict(state: &str, disposition: &str, reason: DeadReason) -> PyResult<Verdict> {

@@ -87,7 +87,7 @@ fn as_dict<'py>(value: &Bound<'py, PyAny>, what: &str) -> PyResult<Bound<'py, Py
     Ok(value.py().get_type::<PyDict>().call1((value,))?.cast_into::<PyDict>()?)
 }
 
-fn json_text(value: &Bound<'_, PyAny>) -> PyResult<String> {
+pub(crate) fn json_text(value: &Bound<'_, PyAny>) -> PyResult<String> {
     let json = codec::dumps(value)?;
     // The writer escapes everything but ASCII.
     String::from_utf8(json).map_err(|error| malformed(Malformed::new("JSON", error.to_string())))
@@ -95,7 +95,7 @@ fn json_text(value: &Bound<'_, PyAny>) -> PyResult<String> {
 
 /// Properties under their own names where they have one, others as JSON text. Those that an engine fills in itself
 /// are left out.
-fn properties(given: &Bound<'_, PyDict>) -> PyResult<Properties> {
+pub(crate) fn properties(given: &Bound<'_, PyDict>) -> PyResult<Properties> {
     let mut properties = Properties::default();
     for (name, value) in given.iter() {
         if value.is_none() {

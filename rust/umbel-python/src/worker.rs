@@ -94,6 +94,8 @@ impl Worker {
         let stores = store::Stores {
             broker_url: broker_url.to_owned(),
             broker_options: options.transport("broker_transport_options")?,
+            open_broker: options.get("open_broker")?,
+            reply_options: options.get("reply_options")?,
             result_url: result_url.map(str::to_owned),
             result_options: options.transport("result_backend_transport_options")?,
             open_results: options.get::<Py<PyAny>>("open_results")?.map(Arc::new),

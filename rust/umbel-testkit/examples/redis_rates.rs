@@ -69,6 +69,7 @@ fn drain(broker: &RedisBroker, want: usize, results: bool) -> (usize, Duration) 
                     state: "SUCCESS".to_owned(),
                     record: record(count),
                     expires: Some(Duration::from_secs(86400)),
+                    reply_to: None,
                 };
                 let results = if results { vec![result] } else { Vec::new() };
                 Settlement { results, ..Settlement::of(Some(delivery.tag), Disposition::Ack) }

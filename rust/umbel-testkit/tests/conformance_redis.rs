@@ -132,10 +132,6 @@ impl BrokerFixture for Redis {
         client.lpush::<_, _, ()>(self.key(queue), raw).expect("LPUSH");
     }
 
-    fn keeps_published_eta(&self) -> bool {
-        false
-    }
-
     fn backend_in_same_store(&self) -> Option<Arc<dyn Backend>> {
         Some(self.backend())
     }

@@ -356,7 +356,13 @@ fn success_is_final_in_every_serializer() {
     let mut store = backend.store().expect("a store");
     let write = |record: &[u8]| {
         let expires = Some(PATIENCE);
-        vec![ResultWrite { task_id: "t".into(), state: String::new(), record: record.to_vec(), expires }]
+        vec![ResultWrite {
+            task_id: "t".into(),
+            state: String::new(),
+            record: record.to_vec(),
+            expires,
+            reply_to: None,
+        }]
     };
     let (started, success) = (b"\x83\xa6status\xa7STARTED", b"\x83\xa6status\xa7SUCCESS");
     for through_the_broker in [true, false] {

@@ -193,8 +193,13 @@ fn a_listener_goes_on_after_its_file_was_replaced() {
     let error = listener.next(Duration::ZERO).expect_err("gone");
     assert_eq!(error.next_step(), NextStep::Reconnect, "{error}");
     listener.subscribe(&["t".to_owned()]).expect("subscribed anew");
-    let record =
-        ResultWrite { task_id: "t".to_owned(), state: "SUCCESS".to_owned(), record: b"1".to_vec(), expires: None };
+    let record = ResultWrite {
+        task_id: "t".to_owned(),
+        state: "SUCCESS".to_owned(),
+        record: b"1".to_vec(),
+        expires: None,
+        reply_to: None,
+    };
     backend.store().expect("a store").write(&[record]).expect("written");
     assert_eq!(listener.next(Duration::from_secs(20)), Ok(vec![("t".to_owned(), b"1".to_vec())]));
 }

@@ -113,8 +113,13 @@ fn job(id: u64) -> Job {
 }
 
 fn outcome(job: &Job) -> Outcome {
-    let result =
-        ResultWrite { task_id: job.id.0.to_string(), state: "SUCCESS".into(), record: vec![1; 200], expires: None };
+    let result = ResultWrite {
+        task_id: job.id.0.to_string(),
+        state: "SUCCESS".into(),
+        record: vec![1; 200],
+        expires: None,
+        reply_to: None,
+    };
     Outcome { job: job.id, verdict: Verdict::Success, result: Some(result), publish: Vec::new() }
 }
 
@@ -173,7 +178,8 @@ fn progress_precedes_the_outcome() {
     let (mut main, child) = linked(1);
     main.dispatch([1]);
     let taken = next(&child);
-    let record = ResultWrite { task_id: "1".into(), state: "STARTED".into(), record: vec![2], expires: None };
+    let record =
+        ResultWrite { task_id: "1".into(), state: "STARTED".into(), record: vec![2], expires: None, reply_to: None };
     child.progress(taken.id, &record).unwrap();
     child.finish(&outcome(&taken)).unwrap();
     assert!(matches!(main.report(), ToMain::Progress { job: JobId(1), result } if result == record));

@@ -109,6 +109,7 @@ fn result() -> impl Strategy<Value = ResultWrite> {
         state,
         record,
         expires,
+        reply_to: None,
     })
 }
 

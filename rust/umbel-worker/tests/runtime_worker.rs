@@ -16,7 +16,8 @@ use umbel_worker::runtime::WorkerEvent;
 
 fn finished(job: &Job, publish: Vec<Outgoing>) -> Outcome {
     let task_id = job.message.properties.correlation_id.clone().unwrap();
-    let result = ResultWrite { task_id, state: "SUCCESS".into(), record: b"{}".to_vec(), expires: None };
+    let result =
+        ResultWrite { task_id, state: "SUCCESS".into(), record: b"{}".to_vec(), expires: None, reply_to: None };
     Outcome { job: job.id, verdict: Verdict::Success, result: Some(result), publish }
 }
 
@@ -193,7 +194,13 @@ fn progress_is_stored_before_the_end() {
     let mut worker = bench.worker_without_pool();
     let link = hand_child(&mut worker, 1);
     let job = next(&link);
-    let started = ResultWrite { task_id: "0".into(), state: "STARTED".into(), record: b"s".to_vec(), expires: None };
+    let started = ResultWrite {
+        task_id: "0".into(),
+        state: "STARTED".into(),
+        record: b"s".to_vec(),
+        expires: None,
+        reply_to: None,
+    };
     link.progress(job.id, &started).unwrap();
     bench.wait_until(|| bench.record("0").as_deref() == Some(b"s"));
     link.finish(&finished(&job, Vec::new())).unwrap();

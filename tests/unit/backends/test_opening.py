@@ -20,7 +20,7 @@ def test_stores_of_the_core_are_left_to_it(url: str | None) -> None:
     assert store_opener(url, {}) is None
 
 
-@pytest.mark.parametrize("url", ["file:///x", "db+sqlite:///x", "proj.results:Own", "proj.results.Own+x://y", "rpc://"])
+@pytest.mark.parametrize("url", ["file:///x", "db+sqlite:///x", "proj.results:Own", "proj.results.Own+x://y"])
 def test_others_are_opened_when_they_are_needed(url: str) -> None:
     assert not is_native(url)
     assert store_opener(url, {}) is not None
@@ -49,7 +49,6 @@ def test_a_missing_package_is_named(
     [
         ("nosuch://x", "names no known store; URLs begin with"),
         ("nosuch://user:secret@x", "nosuch://…"),
-        ("rpc://", "not there yet"),
         ("db", "database_url"),
         ("db+nosuch://x", "nosuch"),
         ("db+mssql+nosuch://x", "nosuch"),

@@ -1,9 +1,9 @@
 //! The parts of a Redis URL, of one or several separated by `;`.
 
-use crate::error::{BrokerError, Result};
-use crate::url::TransportOptions;
+use umbel_net::Endpoint;
 
-use super::options::Endpoint;
+use crate::error::{BrokerError, Result};
+use crate::url::{TransportOptions, percent_decoded};
 
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
@@ -125,23 +125,7 @@ pub(super) fn db(path: &str, query: Option<String>) -> Result<i64> {
 }
 
 fn decode(text: &str) -> Result<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let escaped =
-            || std::str::from_utf8(after.get(..2)?).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match (first == b'%').then(escaped).flatten() {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8(bytes).map_err(|_| unusable("it is not UTF-8 after percent-decoding"))
+    percent_decoded(text).ok_or_else(|| unusable("it is not UTF-8 after percent-decoding"))
 }
 
 fn unusable(detail: &str) -> BrokerError {

@@ -25,7 +25,6 @@ mod doorbell;
 mod keys;
 mod known;
 mod link;
-mod option_reader;
 mod options;
 mod publisher;
 mod record;
@@ -43,6 +42,7 @@ use self::doorbell::RedisDoorbell;
 use self::keys::Keys;
 use self::publisher::RedisPublisher;
 use crate::broker::{Admin, Broker, Consumer, ConsumerOptions, Doorbell, Publisher};
+use crate::capability::{Capabilities, Capability};
 use crate::control::{Control, Listener};
 use crate::error::Result;
 use crate::url::TransportOptions;
@@ -51,8 +51,9 @@ use crate::url::TransportOptions;
 pub use consumer::SettlementWriter;
 pub use known::{chord_key, flag, is_success, judgement, milliseconds, result_key};
 pub use link::Link;
-pub use options::{Credentials, Endpoint, RedisOptions, ResultLayout, Sentinels, Server, result_prefix};
+pub use options::{Credentials, RedisOptions, ResultLayout, Sentinels, Server, result_prefix};
 pub use scripts::{COUNT, PARTS, STORE};
+pub use umbel_net::Endpoint;
 
 /// A Redis server as broker.
 pub struct RedisBroker {
@@ -104,6 +105,10 @@ impl Broker for RedisBroker {
 
     fn identity(&self) -> String {
         self.options.results_identity(&self.options.results)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::ALL.without(Capability::PublishedDelays)
     }
 
     fn publisher(&self) -> Result<Box<dyn Publisher>> {

@@ -5,39 +5,37 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
+use umbel_net::{ClientConfig, Endpoint, TlsOptions};
 use umbel_protocol::Limits;
 
 use super::address::{self, Parts};
-use super::option_reader::Reader;
-use super::wire::{Command, TlsOptions};
+use super::wire::Command;
 use crate::error::{BrokerError, Result};
+use crate::option_reader::{Reader, bad};
+use crate::queue::PRIORITY_STEPS;
 use crate::url::{TransportOptions, hide_password};
 
-/// Where one server listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint {
-    /// Host and port.
-    Tcp {
-        /// Name or address.
-        host: String,
-        /// Port.
-        port: u16,
-    },
-    /// Path of a unix socket.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            // One name for the machine we are on, so that two spellings are one store.
-            Self::Tcp { host, port } if host == "localhost" => write!(f, "127.0.0.1:{port}"),
-            Self::Tcp { host, port } => write!(f, "{}:{port}", host.to_lowercase()),
-            Self::Unix(path) => write!(f, "{}", path.display()),
-        }
-    }
-}
+/// Options of kombu that ask for nothing here: what they tune does not exist, or is always on.
+const WITHOUT_MEANING: [&str; 18] = [
+    "ack_emulation",
+    "brpop_timeout",
+    "credential_provider",
+    "fanout_patterns",
+    "max_connections",
+    "protocol",
+    "queue_order_strategy",
+    "retry_on_error",
+    "retry_on_timeout",
+    "sentinel_fanout_compat",
+    "socket_keepalive_options",
+    "socket_read_size",
+    "socket_type",
+    "unacked_mutex_expire",
+    "unacked_mutex_key",
+    "unacked_restore_interval",
+    "unacked_restore_limit",
+    "unacked_restore_throttle",
+];
 
 /// User and password.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -172,9 +170,9 @@ impl RedisOptions {
             db,
             tls,
             global_keyprefix: read.text("global_keyprefix", ""),
-            fanout_prefix: read.fanout_prefix(db),
+            fanout_prefix: fanout_prefix(&mut read, db),
             sep: read.text("sep", "\u{6}\u{16}"),
-            priority_steps: read.steps("priority_steps")?,
+            priority_steps: steps(&mut read, "priority_steps")?,
             unacked_key: read.text("unacked_key", "unacked"),
             unacked_index_key: read.text("unacked_index_key", "unacked_index"),
             visibility_timeout: read.seconds("visibility_timeout", 3600.0)?,
@@ -192,7 +190,7 @@ impl RedisOptions {
             },
             limits: Limits::default(),
         };
-        read.finish()?;
+        read.finish("Redis", &WITHOUT_MEANING)?;
         Ok(parsed)
     }
 
@@ -251,7 +249,28 @@ fn tls_of(parts: &Parts, read: &mut Reader) -> Result<Option<Arc<ClientConfig>>>
         check_hostname: read.flag("ssl_check_hostname", true)?,
     };
     let wanted = read.flag("ssl", parts.is_tls())?;
-    if wanted { tls.config().map(Some) } else { Ok(None) }
+    if wanted { Ok(Some(tls.config()?)) } else { Ok(None) }
+}
+
+/// What stands in front of the names of fanout exchanges: a text in which `{db}` is the database's number, or
+/// whether there is such a text at all.
+fn fanout_prefix(read: &mut Reader, db: i64) -> String {
+    let given = read.text("fanout_prefix", "true");
+    match given.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => format!("/{db}."),
+        "0" | "false" | "no" | "off" | "none" | "" => String::new(),
+        _ => given.replace("{db}", &db.to_string()),
+    }
+}
+
+/// Ascending steps, written `0,3,6,9` or `[0, 3, 6, 9]`.
+fn steps(read: &mut Reader, name: &str) -> Result<Vec<u8>> {
+    let Some(text) = read.optional(name) else { return Ok(PRIORITY_STEPS.to_vec()) };
+    let digits = text.trim().trim_start_matches(['[', '(']).trim_end_matches([']', ')']);
+    let words = digits.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let steps: Option<Vec<u8>> = words.map(|word| word.parse().ok()).collect();
+    let ascending = |steps: &Vec<u8>| steps.first() == Some(&0) && steps.is_sorted() && steps.len() <= 16;
+    steps.filter(ascending).ok_or_else(|| bad(name, &text, "up to 16 ascending numbers that begin with 0"))
 }
 
 #[cfg(test)]

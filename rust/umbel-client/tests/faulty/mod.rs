@@ -202,7 +202,13 @@ impl FaultyBackend {
     }
 
     pub(crate) fn write(&self, task_id: &str, state: &str, record: &str) {
-        let write = ResultWrite { task_id: task_id.into(), state: state.into(), record: record.into(), expires: None };
+        let write = ResultWrite {
+            task_id: task_id.into(),
+            state: state.into(),
+            record: record.into(),
+            expires: None,
+            reply_to: None,
+        };
         self.inner.store().and_then(|mut store| store.write(&[write])).unwrap();
     }
 

@@ -24,4 +24,6 @@ pub struct ResultWrite {
     pub record: Vec<u8>,
     /// Life of the record from this write on; `None` keeps it for ever.
     pub expires: Option<Duration>,
+    /// Queue of whoever asked for the task, for stores that send records there (`rpc://`); others need not know.
+    pub reply_to: Option<String>,
 }

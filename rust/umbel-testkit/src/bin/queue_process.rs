@@ -110,6 +110,7 @@ fn finished(delivery: Delivery) -> (String, Settlement) {
         state: "SUCCESS".to_owned(),
         record: body.clone().into_bytes(),
         expires: None,
+        reply_to: None,
     };
     let settlement = Settlement {
         publish: vec![outgoing("done", &body)],

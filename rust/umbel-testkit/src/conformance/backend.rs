@@ -344,6 +344,12 @@ pub fn backend_urls_and_identity_name_the_store(fixture: &dyn BackendFixture) {
     assert!(!one.identity().is_empty());
 }
 
+/// Every case is for every engine.
+#[doc(hidden)]
+pub const fn applies(_case: &str, _fixture: &dyn BackendFixture) -> bool {
+    true
+}
+
 /// One `#[test]` per case of the result store contract. The argument is a function that makes a
 /// [`BackendFixture`](crate::conformance::BackendFixture).
 #[macro_export]

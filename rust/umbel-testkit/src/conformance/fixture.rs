@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use umbel_backend::Backend;
-use umbel_broker::{Broker, Clock};
+use umbel_broker::{Broker, Capability, Clock};
 
 /// An empty broker of its own for one test, gone when dropped.
 pub trait BrokerFixture: Sync {
@@ -32,15 +32,9 @@ pub trait BrokerFixture: Sync {
         Duration::from_secs(60)
     }
 
-    /// True when a message published with a future `eta` stays in the broker until then; false when the engine leaves
-    /// that to the consumer.
-    fn keeps_published_eta(&self) -> bool {
-        true
-    }
-
-    /// True when a fanout exchange can fill queues; false where it reaches only who listens at the time.
-    fn fanout_fills_queues(&self) -> bool {
-        true
+    /// Whether the broker says that it can do this.
+    fn can(&self, capability: Capability) -> bool {
+        self.broker().capabilities().has(capability)
     }
 
     /// The result store in the same store as the broker, where there is one.

@@ -18,15 +18,20 @@ mod steps;
 
 pub use fixture::{BackendFixture, BrokerFixture};
 
-/// Writes one `#[test]` per named case, each with a fresh fixture.
+/// Writes one `#[test]` per named case, each with a fresh fixture; with `@list`, a list of the cases instead.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_tests {
+    ([@list], $module:ident, [$($case:ident,)+]) => {
+        [$($crate::conformance::$module::Case { name: stringify!($case), run: $crate::conformance::$module::$case }),+]
+    };
     ([optional $make:expr], $module:ident, [$($case:ident,)+]) => {
         $(
             #[test]
             fn $case() {
-                if let Some(fixture) = $make() {
+                if let Some(fixture) = $make()
+                    && $crate::conformance::$module::applies(stringify!($case), &fixture)
+                {
                     $crate::conformance::$module::$case(&fixture);
                 }
             }
@@ -36,7 +41,10 @@ macro_rules! conformance_tests {
         $(
             #[test]
             fn $case() {
-                $crate::conformance::$module::$case(&$make());
+                let fixture = $make();
+                if $crate::conformance::$module::applies(stringify!($case), &fixture) {
+                    $crate::conformance::$module::$case(&fixture);
+                }
             }
         )+
     };

@@ -158,5 +158,6 @@ pub(super) fn write(task_id: &str, state: &str, record: &str) -> ResultWrite {
         state: state.to_owned(),
         record: record.as_bytes().to_vec(),
         expires: Some(Duration::from_secs(3600)),
+        reply_to: None,
     }
 }

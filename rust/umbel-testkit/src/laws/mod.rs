@@ -5,6 +5,7 @@
 //! it is cut; two readers of one thing agree; and memory stays in proportion to the bytes that are there, whatever
 //! lengths they claim ([`memory`]).
 
+mod amqp;
 mod children;
 mod json;
 pub mod memory;
@@ -25,7 +26,7 @@ pub struct Target {
 }
 
 /// All parsers of bytes that come from elsewhere.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 14] = [
     Target { name: "envelope", check: messages::envelope },
     Target { name: "task", check: messages::task },
     Target { name: "json", check: json::json },
@@ -34,6 +35,8 @@ pub const TARGETS: [Target; 12] = [
     Target { name: "compression", check: packing::compression },
     Target { name: "result", check: results::result },
     Target { name: "resp", check: resp::resp },
+    Target { name: "amqp", check: amqp::amqp },
+    Target { name: "amqp-header", check: amqp::header },
     Target { name: "frames-to-child", check: children::to_child },
     Target { name: "frames-to-main", check: children::to_main },
     Target { name: "time", check: times::time },

@@ -374,5 +374,6 @@ fn write(plan: &Plan, state: &str) -> Option<ResultWrite> {
         state: state.into(),
         record: state.as_bytes().to_vec(),
         expires: None,
+        reply_to: None,
     })
 }

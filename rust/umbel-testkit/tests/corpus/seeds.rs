@@ -14,6 +14,9 @@ use umbel_worker::link::{PROTOCOL_VERSION, ToChild, ToMain};
 #[path = "../../../umbel-protocol/tests/vectors/mod.rs"]
 mod vectors;
 
+#[path = "../../../umbel-amqp/tests/sessions/mod.rs"]
+mod sessions;
+
 use vectors::Vector;
 
 type Seeds = Vec<(&'static str, Vec<u8>)>;
@@ -34,11 +37,31 @@ pub(crate) fn seeds() -> Seeds {
         }
         of_commands(&vector, &mut seeds);
     }
+    of_sessions(&mut seeds);
     seeds.extend(frames());
     seeds.extend(REPLIES.map(|reply| ("resp", [b"\x07\x01", reply.as_bytes()].concat())));
     seeds.extend(TIMES.map(|time| ("time", [&120_i16.to_le_bytes(), time.as_bytes()].concat())));
     seeds.extend(URLS.map(|url| ("url", url.as_bytes().to_vec())));
     seeds
+}
+
+/// What RabbitMQ said in sessions of Celery, and the headers of messages.
+fn of_sessions(seeds: &mut Seeds) {
+    for (name, connection) in [("delay_simple", 1), ("confirm_delay_simple", 2), ("run_success", 4), ("run_success", 6)]
+    {
+        let frames = sessions::session(name, connection);
+        let said = frames.iter().filter(|frame| frame.from_server).flat_map(|frame| frame.bytes.clone());
+        seeds.push(("amqp", [b"\x07\x01".to_vec(), said.collect()].concat()));
+    }
+    for frame in sessions::all() {
+        let Some((head, payload)) = frame.bytes.split_at_checked(7) else { continue };
+        let payload = &payload[..payload.len().saturating_sub(1)];
+        match head[0] {
+            1 if !payload.is_empty() => seeds.push(("amqp-header", payload.to_vec())),
+            2 => seeds.push(("amqp-header", payload[12..].to_vec())),
+            _ => {}
+        }
+    }
 }
 
 fn of_message(message: &Message, seeds: &mut Seeds) {
@@ -107,6 +130,7 @@ fn frames() -> Seeds {
         state: "SUCCESS".into(),
         record: b"{}".to_vec(),
         expires: Some(Duration::from_secs(60)),
+        reply_to: None,
     };
     let outgoing = Outgoing {
         destination: message.properties.destination.clone(),

@@ -47,6 +47,7 @@ pub(crate) fn outcome(job: JobId) -> Outcome {
         state: "SUCCESS".into(),
         record: vec![b' '; 160],
         expires: None,
+        reply_to: None,
     };
     Outcome { job, verdict: Verdict::Success, result: Some(result), publish: Vec::new() }
 }

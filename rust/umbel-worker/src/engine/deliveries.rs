@@ -46,7 +46,10 @@ impl Engine {
             }
         };
         match Intake::new(&self.config, &self.tasks).read(&message, now.wall) {
-            Err(refusal) => {
+            Err(mut refusal) => {
+                if let Some(record) = &mut refusal.record {
+                    self.ledger.address(std::slice::from_mut(record), &message);
+                }
                 let tells = self.tasks.get(&refusal.task).is_some_and(|task| task.options.tells_failures);
                 let (queue, record) = (self.config.own_queue(&queue), refusal.record.as_ref());
                 let told = record.and_then(|record| obituary::of(&message, &queue, Some(record), tells));

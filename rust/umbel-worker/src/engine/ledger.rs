@@ -167,6 +167,8 @@ pub(super) struct Ledger {
     /// How many of `owed`, from the front, the broker has been given.
     given: usize,
     disconnected: bool,
+    /// Records are for whoever asked for the task.
+    pub(super) replies: bool,
     #[cfg(feature = "sabotage")]
     pub(super) sabotage: Option<super::Sabotage>,
 }
@@ -240,6 +242,7 @@ impl Ledger {
     /// Ends a job and owes the broker its settlement.
     pub(super) fn close(&mut self, id: JobId, disposition: Disposition, mut brings: Yield) -> Option<Held> {
         let held = self.jobs.remove(&id)?;
+        self.address(&mut brings.results, &held.message);
         #[cfg(feature = "sabotage")]
         if self.sabotaged(&disposition) {
             self.claimed -= usize::from(matches!(held.claim, Claim::Held(_)));
@@ -261,6 +264,13 @@ impl Ledger {
             }
         }
         Some(held)
+    }
+
+    /// Says who is to get records of the task in `message`, where that matters.
+    pub(super) fn address(&self, records: &mut [ResultWrite], message: &Message) {
+        if self.replies {
+            records.iter_mut().for_each(|record| record.reply_to.clone_from(&message.properties.reply_to));
+        }
     }
 
     /// Forgets a job whose lease was lost before it started: it is somebody else's now.

@@ -142,6 +142,11 @@ impl Engine {
         }
     }
 
+    /// Says in each record who asked for its task: for result stores that send them there.
+    pub fn address_records(&mut self) {
+        self.ledger.replies = true;
+    }
+
     /// Handles one input and adds what is to be done to `out`. Several inputs may share an `out` before it is
     /// carried out: what belongs together is then merged into fewer outputs.
     pub fn handle(&mut self, now: Timestamp, input: Input, out: &mut Vec<Output>) {

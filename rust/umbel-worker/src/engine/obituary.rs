@@ -136,6 +136,7 @@ mod tests {
             state: "FAILURE".to_owned(),
             record: br#"{"status": "FAILURE", "result": {"exc_type": "E"}}"#.to_vec(),
             expires: None,
+            reply_to: None,
         };
         let chain = r#"{"callbacks": null, "errbacks": null, "chain": [{"task": "b"}], "chord": null}"#;
         let told = of(&message(chain), "q", Some(&record), false).expect("a message");

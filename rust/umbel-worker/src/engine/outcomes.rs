@@ -51,9 +51,10 @@ impl Engine {
     }
 
     /// A running job has a record to store.
-    pub(super) fn progress(&mut self, job: JobId, result: ResultWrite) {
+    pub(super) fn progress(&mut self, job: JobId, mut result: ResultWrite) {
         let at_child = |place| matches!(place, Place::Queued(_) | Place::Running(_));
-        if self.ledger.get(job).is_some_and(|held| at_child(held.place)) {
+        if let Some(held) = self.ledger.get(job).filter(|held| at_child(held.place)) {
+            self.ledger.address(std::slice::from_mut(&mut result), &held.message);
             self.ledger.owe_record(result);
         }
     }

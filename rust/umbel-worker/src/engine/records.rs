@@ -94,7 +94,7 @@ fn write(
         record.extra.push(("attempts".to_owned(), tries));
     }
     let record = record.encode(Serializer::Json).ok()?;
-    Some(ResultWrite { task_id: headers.id.clone(), state: state.to_owned(), record, expires })
+    Some(ResultWrite { task_id: headers.id.clone(), state: state.to_owned(), record, expires, reply_to: None })
 }
 
 /// As Python shows an exception, nearly.

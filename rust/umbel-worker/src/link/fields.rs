@@ -435,6 +435,7 @@ impl<'a> Fields<'a> {
             state: self.string()?,
             record: self.bytes()?.to_vec(),
             expires: self.life()?,
+            reply_to: None,
         })
     }
 

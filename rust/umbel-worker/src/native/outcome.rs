@@ -59,7 +59,7 @@ impl Runner {
         // JSON encodes every value.
         let record = record.encode(Serializer::Json).unwrap_or_default();
         let (task_id, expires) = (headers.id.clone(), self.result_expires);
-        outcome(job, verdict, Some(ResultWrite { task_id, state: state.into(), record, expires }))
+        outcome(job, verdict, Some(ResultWrite { task_id, state: state.into(), record, expires, reply_to: None }))
     }
 }
 

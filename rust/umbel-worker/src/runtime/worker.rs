@@ -86,6 +86,7 @@ impl Worker {
         let shared = Arc::new(Shared::new()?);
         let results = Results::of(&*broker, backend.clone());
         let stores_results = matches!(results, Results::Settled);
+        let replies = backend.as_ref().is_some_and(|backend| backend.expects_replies());
         let WorkerOptions { engine, queues, worker_id, lease, control_exchange, reconnect: pauses } = options;
         let listener =
             Listener { broker: Arc::clone(&broker), queues: queues.clone(), pauses, shared: Arc::clone(&shared) };
@@ -98,7 +99,11 @@ impl Worker {
             shared: Arc::clone(&shared),
             words: Mutex::default(),
         });
-        let helm = Arc::new(Helm::new(Engine::new(engine), clock, Arc::clone(&shared), Arc::clone(&mouth))?);
+        let mut engine = Engine::new(engine);
+        if replies {
+            engine.address_records();
+        }
+        let helm = Arc::new(Helm::new(engine, clock, Arc::clone(&shared), Arc::clone(&mouth))?);
         let ear = control_exchange.map(|exchange| {
             let (broker, shared) = (Arc::clone(&broker), Arc::clone(&shared));
             Ear { broker, exchange, pauses, shared }

@@ -90,6 +90,7 @@ pub(crate) fn outcome(job: JobId, verdict: Verdict) -> Outcome {
         state: state.into(),
         record: b"{}".to_vec(),
         expires: None,
+        reply_to: None,
     });
     Outcome { job, verdict, result, publish: Vec::new() }
 }

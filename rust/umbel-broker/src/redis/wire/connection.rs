@@ -6,15 +6,16 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use umbel_net::{Eagerness, Endpoint, Ready, SocketSettings};
+
 use super::command::{Command, Pipeline};
-use super::eagerness::Eagerness;
 use super::failure;
 use super::reply::{self, Value};
 use super::script::Script;
 use super::sentinel;
-use super::stream::{Ready, Stream, StreamSettings};
+use super::stream::Stream;
 use crate::error::{BrokerError, Result};
-use crate::redis::options::{Credentials, Endpoint, RedisOptions, Server};
+use crate::redis::options::{Credentials, RedisOptions, Server};
 
 /// A connection idle for longer may have been closed by the server or something between.
 const PROBE_AFTER: Duration = Duration::from_secs(1);
@@ -82,7 +83,7 @@ impl Connection {
         db: Option<i64>,
         protocol: Protocol,
     ) -> Result<Self> {
-        let settings = StreamSettings {
+        let settings = SocketSettings {
             tls: options.tls.as_ref(),
             connect_timeout: options.socket_connect_timeout,
             timeout: options.socket_timeout,

@@ -7,17 +7,14 @@
 mod buffered;
 mod command;
 mod connection;
-mod eagerness;
 mod failure;
 mod reply;
 mod script;
 mod sentinel;
 mod stream;
-mod tls;
 
 pub use buffered::Buffered;
 pub use command::{Command, Pipeline};
 pub use connection::{Connection, Event, Protocol};
 pub use reply::{ServerError, Value};
 pub use script::Script;
-pub use tls::TlsOptions;

@@ -4,7 +4,9 @@ use super::command::Command;
 use super::connection::{Connection, Protocol};
 use super::reply::Value;
 use crate::error::{BrokerError, Result};
-use crate::redis::options::{Endpoint, RedisOptions, Sentinels};
+use umbel_net::Endpoint;
+
+use crate::redis::options::{RedisOptions, Sentinels};
 
 /// The master's address, from the first sentinel that knows a healthy one.
 pub(super) fn find_master(sentinels: &Sentinels, options: &RedisOptions) -> Result<Endpoint> {

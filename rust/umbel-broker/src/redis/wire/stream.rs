@@ -1,89 +1,23 @@
-//! The socket under a connection, buffered for reading, and waiting on it together with a waker.
+//! A socket with what was read of it and not yet taken.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::sockopt::set_socket_keepalive;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use umbel_net::{Endpoint, Ready, Socket, SocketSettings};
 
 use super::buffered::Buffered;
 use super::reply::Value;
-use crate::redis::options::Endpoint;
-
-/// What ended a wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ready {
-    /// The server sent something (or closed).
-    Data,
-    /// The waker's descriptor is readable.
-    Woken,
-    /// Neither, in time.
-    Timeout,
-}
-
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
-}
-
-impl Read for Socket {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => socket.read(into),
-            Self::Unix(socket) => socket.read(into),
-            Self::Tls(socket) => socket.read(into),
-        }
-    }
-}
 
 /// A connected socket with its read buffer.
 pub(super) struct Stream {
     input: Buffered<Socket>,
 }
 
-/// How a socket is opened.
-pub(super) struct StreamSettings<'a> {
-    /// `None` for plain text.
-    pub(super) tls: Option<&'a Arc<ClientConfig>>,
-    /// For each address of the host.
-    pub(super) connect_timeout: Duration,
-    /// For each read and write.
-    pub(super) timeout: Duration,
-    /// Whether the kernel probes an idle peer.
-    pub(super) keepalive: bool,
-}
-
 impl Stream {
     /// Connects to `endpoint`; with TLS the handshake happens at the first write.
-    pub(super) fn connect(endpoint: &Endpoint, settings: &StreamSettings<'_>) -> io::Result<Self> {
-        let timeout = Some(settings.timeout);
-        let socket = match endpoint {
-            Endpoint::Unix(path) => {
-                let socket = UnixStream::connect(path)?;
-                socket.set_read_timeout(timeout)?;
-                socket.set_write_timeout(timeout)?;
-                Socket::Unix(socket)
-            }
-            Endpoint::Tcp { host, port } => {
-                let socket = connect_tcp(host, *port, settings.connect_timeout)?;
-                socket.set_nodelay(true)?;
-                socket.set_read_timeout(timeout)?;
-                socket.set_write_timeout(timeout)?;
-                set_socket_keepalive(&socket, settings.keepalive)?;
-                match settings.tls {
-                    None => Socket::Tcp(socket),
-                    Some(config) => Socket::Tls(Box::new(start_tls(host, socket, config)?)),
-                }
-            }
-        };
-        Ok(Self { input: Buffered::new(socket) })
+    pub(super) fn connect(endpoint: &Endpoint, settings: &SocketSettings<'_>) -> io::Result<Self> {
+        Ok(Self { input: Buffered::new(Socket::connect(endpoint, settings)?) })
     }
 
     /// Reads one frame, a reply or a push.
@@ -92,94 +26,16 @@ impl Stream {
     }
 
     pub(super) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.input.reader {
-            Socket::Tcp(socket) => socket.write_all(bytes),
-            Socket::Unix(socket) => socket.write_all(bytes),
-            Socket::Tls(socket) => socket.write_all(bytes).and_then(|()| socket.flush()),
-        }
+        self.input.reader.write_all(bytes)
     }
 
     /// Waits until there is something to read, `waker` is readable or `timeout` has passed.
     pub(super) fn wait(&mut self, timeout: Duration, waker: Option<BorrowedFd<'_>>) -> io::Result<Ready> {
-        let deadline = Instant::now() + timeout;
-        loop {
-            if self.input.has_bytes() || self.has_plaintext()? {
-                return Ok(Ready::Data);
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            match poll_both(self.descriptor(), waker, left)? {
-                // Readable may mean a TLS record that holds no data of ours: take it in and look again.
-                Some(Ready::Data) => match &mut self.input.reader {
-                    Socket::Tls(tls) => {
-                        if tls.conn.read_tls(&mut tls.sock)? == 0 {
-                            return Ok(Ready::Data);
-                        }
-                    }
-                    _ => return Ok(Ready::Data),
-                },
-                Some(ended) => return Ok(ended),
-                None => {}
-            }
-        }
+        if self.input.has_bytes() { Ok(Ready::Data) } else { self.input.reader.wait(timeout, waker) }
     }
 
     /// Whether there is something to read; of TLS, perhaps no more than a part of a record.
     pub(super) fn is_readable(&self) -> io::Result<bool> {
-        Ok(self.input.has_bytes() || poll_both(self.descriptor(), None, Duration::ZERO)? == Some(Ready::Data))
-    }
-
-    fn has_plaintext(&mut self) -> io::Result<bool> {
-        let Socket::Tls(tls) = &mut self.input.reader else { return Ok(false) };
-        let state = tls.conn.process_new_packets().map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
-        Ok(state.plaintext_bytes_to_read() > 0 || state.peer_has_closed())
-    }
-
-    fn descriptor(&self) -> BorrowedFd<'_> {
-        match &self.input.reader {
-            Socket::Tcp(socket) => socket.as_fd(),
-            Socket::Unix(socket) => socket.as_fd(),
-            Socket::Tls(socket) => socket.sock.as_fd(),
-        }
-    }
-}
-
-fn connect_tcp(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
-    let mut failure = io::Error::new(ErrorKind::NotFound, format!("{host} has no address"));
-    for address in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, timeout) {
-            Ok(socket) => return Ok(socket),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
-}
-
-fn start_tls(
-    host: &str,
-    socket: TcpStream,
-    config: &Arc<ClientConfig>,
-) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|error| io::Error::new(ErrorKind::InvalidInput, format!("{host}: {error}")))?;
-    let connection = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
-    Ok(StreamOwned::new(connection, socket))
-}
-
-fn poll_both(socket: BorrowedFd<'_>, waker: Option<BorrowedFd<'_>>, timeout: Duration) -> io::Result<Option<Ready>> {
-    let interest = PollFlags::IN;
-    let mut fds =
-        [PollFd::from_borrowed_fd(socket, interest), PollFd::from_borrowed_fd(waker.unwrap_or(socket), interest)];
-    let count = if waker.is_some() { 2 } else { 1 };
-    let timeout = Timespec {
-        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: timeout.subsec_nanos().into(),
-    };
-    match poll(&mut fds[..count], Some(&timeout)) {
-        // A signal is no reason to end the wait: the caller looks at its deadline and polls again.
-        Err(rustix::io::Errno::INTR) => Ok(None),
-        Err(error) => Err(error.into()),
-        Ok(0) => Ok(Some(Ready::Timeout)),
-        Ok(_) if !fds[0].revents().is_empty() => Ok(Some(Ready::Data)),
-        Ok(_) => Ok(Some(Ready::Woken)),
+        Ok(self.input.has_bytes() || self.input.reader.is_readable()?)
     }
 }

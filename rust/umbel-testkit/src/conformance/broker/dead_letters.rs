@@ -64,11 +64,12 @@ pub fn one_dead_letter_by_id(fixture: &dyn BrokerFixture) {
 
 /// Replayed: back in the queue it came from with its failures forgotten, and no longer dead.
 pub fn replay_puts_letters_back(fixture: &dyn BrokerFixture) {
-    publish(fixture, "a", &["1", "2"]);
+    publish(fixture, "a", &["1"]);
     publish(fixture, "b", &["3"]);
     let mut worker = consumer(fixture, "w", &["a"]);
     let delivery = take_one(&mut *worker);
     finish(&mut *worker, &[settle(&delivery.tag, requeue(true, true))]);
+    publish(fixture, "a", &["2"]);
     kill(fixture, "a", &["x", "y"]);
     kill(fixture, "b", &["z"]);
     let mut admin = admin(fixture);

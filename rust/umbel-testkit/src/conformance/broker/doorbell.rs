@@ -4,7 +4,7 @@ use std::io::PipeReader;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use umbel_broker::{Consumer, Doorbell};
+use umbel_broker::{Capability, Consumer, Doorbell};
 
 use crate::conformance::BrokerFixture;
 use crate::conformance::steps::*;
@@ -21,7 +21,10 @@ struct Bell {
 fn bell(fixture: &dyn BrokerFixture, queues: &[&str]) -> Bell {
     let names: Vec<String> = queues.iter().map(|queue| (*queue).to_owned()).collect();
     let doorbell = fixture.broker().doorbell(&names).expect("a doorbell");
-    let ear = Some(consumer(fixture, &format!("ear-{}", fastrand::u64(..)), queues)).filter(|ear| ear.listens());
+    // One that takes what it hears would take it away from the others.
+    let ear =
+        fixture.can(Capability::Overhearing).then(|| consumer(fixture, &format!("ear-{}", fastrand::u64(..)), queues));
+    let ear = ear.filter(|ear| ear.listens());
     let (waker, open) = std::io::pipe().expect("a pipe");
     Bell { doorbell, ear, waker, _open: open }
 }

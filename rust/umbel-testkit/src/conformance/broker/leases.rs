@@ -109,6 +109,19 @@ pub fn close_gives_everything_back(fixture: &dyn BrokerFixture) {
     assert_eq!(third.heartbeat(), Ok(3), "the closed worker left nothing behind but what others hold");
 }
 
+/// Wherever it is put: it is there for others at once, marked and not counted.
+pub fn closing_keeps_nothing_back(fixture: &dyn BrokerFixture) {
+    publish(fixture, "a", &["1", "2", "3"]);
+    let mut worker = consumer(fixture, "w", &["a"]);
+    let taken = take(&mut *worker, 2);
+    finish(&mut *worker, &[ack(&taken[0].tag)]);
+    worker.close().expect("close");
+    let mut again = take(&mut *consumer(fixture, "other", &["a"]), 10);
+    again.sort_by_key(body);
+    assert_eq!(bodies(&again), ["2", "3"]);
+    assert_eq!(again.iter().map(redelivery).collect::<Vec<_>>(), [(true, 0), (false, 0)]);
+}
+
 /// Closing twice is fine.
 pub fn closing_twice_is_fine(fixture: &dyn BrokerFixture) {
     let mut worker = consumer(fixture, "w", &["q"]);

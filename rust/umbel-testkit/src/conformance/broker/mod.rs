@@ -24,12 +24,116 @@ pub use publishing::*;
 pub use settling::*;
 pub use slots::*;
 
+use umbel_broker::Capability::{
+    self, Atomic, Control, Delays, Exchanges, Fairness, Fanout, Front, Leases, Locks, Malformed, Peeking, Priorities,
+    Revocations, Slots, Turns, Verbatim,
+};
+
+use super::BrokerFixture;
+
+/// One case.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// Its name.
+    pub name: &'static str,
+    /// Panics if the broker does not do what it must.
+    pub run: fn(&dyn BrokerFixture),
+}
+
+impl Case {
+    /// All cases, in the order of their themes.
+    pub fn all() -> Vec<Self> {
+        crate::broker_conformance!(@list).to_vec()
+    }
+
+    /// What it takes.
+    pub fn needs(&self) -> &'static [Capability] {
+        needs(self.name)
+    }
+}
+
+/// Cases about what not every broker can do.
+const NEEDS: &[(&str, &[Capability])] = &[
+    ("direct_compares_keys", &[Exchanges]),
+    ("destination_is_kept", &[Exchanges]),
+    ("topic_compares_words", &[Exchanges]),
+    ("fanout_reaches_every_queue", &[Fanout]),
+    ("binding_twice_is_harmless", &[Exchanges]),
+    ("others_see_a_direct_binding", &[Exchanges]),
+    ("turns_are_shared_and_apart", &[Turns]),
+    ("far_turns_are_not_kept", &[Turns]),
+    ("another_pause_begins_anew", &[Turns]),
+    ("revocations_are_kept_until_their_end", &[Revocations]),
+    ("the_later_end_of_a_revocation_counts", &[Revocations]),
+    ("every_listener_hears_what_is_said", &[Control]),
+    ("a_listener_hears_its_exchange_from_its_opening_on", &[Control]),
+    ("answers_wait_in_an_open_box", &[Control]),
+    ("an_answer_is_waited_for", &[Control]),
+    ("answers_without_a_box_are_dropped", &[Control]),
+    ("a_crowd_returns_messages_once", &[Leases]),
+    ("malformed_bytes_make_the_round_trip", &[Malformed]),
+    ("malformed_bytes_can_be_requeued", &[Malformed]),
+    ("a_delayed_message_is_not_held", &[Delays]),
+    ("heartbeats_move_due_messages", &[Delays]),
+    ("peeking_shows_what_waits_and_takes_nothing", &[Peeking, Delays, Priorities]),
+    ("a_silent_workers_messages_return", &[Leases]),
+    ("a_late_settlement_is_lost", &[Leases, Atomic]),
+    ("a_worker_thought_dead_goes_on", &[Leases]),
+    ("close_gives_everything_back", &[Leases]),
+    ("a_dropped_consumer_is_silent", &[Leases]),
+    ("recover_returns_what_is_unknown", &[Leases]),
+    ("recover_reports_lost_tags", &[Leases]),
+    ("a_new_handle_recovers_the_old_ones_messages", &[Leases]),
+    ("one_of_many_that_are_the_same_is_published", &[Locks]),
+    ("a_released_lock_can_be_taken_again", &[Locks]),
+    ("a_lock_runs_out", &[Locks]),
+    ("a_lock_may_change_hands", &[Locks]),
+    ("a_publish_that_is_repeated_happens_once", &[Locks]),
+    ("an_unroutable_message_takes_no_lock", &[Locks]),
+    ("every_field_survives", &[Verbatim]),
+    ("priorities_are_served_from_zero", &[Priorities, Verbatim]),
+    ("priority_comes_before_fairness", &[Priorities]),
+    ("requeue_to_the_front_is_next", &[Front]),
+    ("requeue_keeps_the_priority", &[Priorities]),
+    ("queues_are_served_alike", &[Fairness]),
+    ("no_more_enter_than_there_are_slots", &[Slots]),
+    ("who_has_waited_longest_is_next", &[Slots]),
+    ("waiting_keeps_the_priority", &[Slots]),
+    ("asking_for_slots_twice_is_harmless", &[Slots]),
+    ("who_holds_nothing_gets_no_slot", &[Slots]),
+    ("slots_change_hands_within_a_call", &[Slots]),
+    ("a_slot_outlives_an_early_ack", &[Slots]),
+    ("several_slots_are_taken_together", &[Slots]),
+    ("an_unused_chance_is_passed_on", &[Slots]),
+    ("a_silent_workers_slots_are_given_up", &[Slots]),
+    ("heartbeats_keep_slots", &[Slots]),
+    ("closing_gives_up_slots", &[Slots]),
+    ("recovering_keeps_slots", &[Slots]),
+    ("heartbeats_fill_free_slots", &[Slots]),
+    ("the_bell_rings_for_who_is_woken", &[Slots]),
+    ("a_crowd_keeps_to_the_limit", &[Slots]),
+    ("who_comes_later_is_not_quicker", &[Slots]),
+    ("a_slot_is_kept_no_longer_than_its_message_lives", &[Slots]),
+    ("unroutable_sends_nothing", &[Exchanges, Atomic]),
+    ("an_unroutable_follow_up_settles_nothing", &[Exchanges, Atomic]),
+];
+
+fn needs(case: &str) -> &'static [Capability] {
+    NEEDS.iter().find(|(name, _)| *name == case).map_or(&[], |(_, needs)| needs)
+}
+
+/// Whether a case is about what this broker says it can do.
+#[doc(hidden)]
+pub fn applies(case: &str, fixture: &dyn BrokerFixture) -> bool {
+    needs(case).iter().all(|capability| fixture.can(*capability))
+}
+
 /// One `#[test]` per case of the broker contract. The argument is a function that makes a
 /// [`BrokerFixture`](crate::conformance::BrokerFixture).
 #[macro_export]
 macro_rules! broker_conformance {
     ($($make:tt)+) => {
-        $crate::conformance_tests!(
+        $crate::conformance_tests! {
             [$($make)+],
             broker,
             [
@@ -82,6 +186,7 @@ macro_rules! broker_conformance {
                 heartbeats_keep_messages,
                 a_lapse_nobody_saw_costs_nothing,
                 close_gives_everything_back,
+                closing_keeps_nothing_back,
                 closing_twice_is_fine,
                 a_dropped_consumer_is_silent,
                 recover_returns_what_is_unknown,
@@ -97,6 +202,7 @@ macro_rules! broker_conformance {
                 an_unroutable_message_takes_no_lock,
                 a_lost_message_keeps_its_lock,
                 every_field_survives,
+                a_task_message_survives,
                 a_bare_message_survives,
                 binary_bodies_survive,
                 big_bodies_survive,
@@ -147,13 +253,21 @@ macro_rules! broker_conformance {
                 who_comes_later_is_not_quicker,
                 a_slot_is_kept_no_longer_than_its_message_lives,
             ]
-        );
+        }
     };
 }
 
 #[cfg(test)]
 mod tests {
     use crate::conformance::{listed_cases, public_functions};
+
+    #[test]
+    fn what_cases_need_is_said_of_cases_there_are() {
+        let cases: Vec<&str> = super::Case::all().iter().map(|case| case.name).collect();
+        for (name, needs) in super::NEEDS {
+            assert!(cases.contains(name) && !needs.is_empty(), "{name}");
+        }
+    }
 
     #[test]
     fn every_case_is_listed() {

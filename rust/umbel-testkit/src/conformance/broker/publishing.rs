@@ -1,7 +1,7 @@
 //! What is published arrives, unchanged and in order.
 
 use umbel_broker::BrokerError;
-use umbel_protocol::{Destination, Message, Properties};
+use umbel_protocol::{Destination, Limits, Message, Properties, json};
 
 use crate::conformance::BrokerFixture;
 use crate::conformance::steps::*;
@@ -41,6 +41,40 @@ pub fn every_field_survives(fixture: &dyn BrokerFixture) {
     expected.properties.destination = Destination::queue("q");
     assert_eq!(received, expected);
     assert_eq!(&*delivery.queue, "q");
+}
+
+/// What a task message is made of comes out as it went in, be it written in another way.
+pub fn a_task_message_survives(fixture: &dyn BrokerFixture) {
+    let properties = Properties {
+        correlation_id: Some("3b7e\u{e9}".to_owned()),
+        reply_to: Some("reply.queue".to_owned()),
+        delivery_mode: Some(2),
+        expiration: Some("60000".to_owned()),
+        ..Properties::default()
+    };
+    let headers = r#"{"lang": "py", "task": "tasks.\u00fc", "id": "x", "shadow": null, "group_index": 0, "retries": 3,
+        "timelimit": [null, 1.5], "argsrepr": "('\u0007', 1)", "ignore_result": false, "stamps": {"a": [1, "\u20ac"]},
+        "big": 9007199254740993, "small": -1, "nested": {"deep": {"deeper": []}}}"#;
+    let sent = Message {
+        headers: headers.to_owned(),
+        body: b"[[1, 2], {}, null]".to_vec(),
+        content_type: "application/x-python-serialize".to_owned(),
+        content_encoding: "binary".to_owned(),
+        properties,
+    };
+    publisher(fixture).publish(&[to_queue("q", sent.clone())]).expect("publish");
+
+    let delivery = take_one(&mut *consumer(fixture, "w", &["q"]));
+
+    let mut received = content(&delivery.payload).clone();
+    let parsed = |text: &str| json::parse(text.as_bytes(), &Limits::default()).expect("headers are JSON");
+    assert_eq!(parsed(&received.headers), parsed(headers));
+    received.headers.clone_from(&sent.headers);
+    received.properties.delivery_tag = None;
+    received.properties.priority = received.properties.priority.filter(|priority| *priority != 0);
+    let mut expected = sent;
+    expected.properties.destination = Destination::queue("q");
+    assert_eq!(received, expected);
 }
 
 /// A message with nothing optional arrives with nothing optional.

@@ -17,7 +17,7 @@ const PAUSE: u32 = 1000;
 
 /// The habits of one connection.
 #[derive(Debug, Default)]
-pub(super) struct Eagerness {
+pub struct Eagerness {
     wanted: bool,
     misses: u32,
     sleeps: u32,
@@ -25,7 +25,7 @@ pub(super) struct Eagerness {
 
 impl Eagerness {
     /// Looks before it sleeps, from now on.
-    pub(super) fn want(&mut self) {
+    pub fn want(&mut self) {
         self.wanted = true;
     }
 
@@ -33,7 +33,7 @@ impl Eagerness {
     ///
     /// # Errors
     /// Those of `look`.
-    pub(super) fn look<E>(&mut self, mut look: impl FnMut() -> Result<bool, E>) -> Result<(), E> {
+    pub fn look<E>(&mut self, mut look: impl FnMut() -> Result<bool, E>) -> Result<(), E> {
         if !self.wanted || self.is_asleep() {
             return Ok(());
         }

@@ -10,7 +10,17 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use crate::error::{BrokerError, Result};
+/// A setting of TLS that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting}: {detail}")]
+pub struct TlsError {
+    /// Which: `ssl_ca_certs`, …
+    pub setting: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+type Result<T, E = TlsError> = std::result::Result<T, E>;
 
 /// What to trust and what to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +47,7 @@ impl TlsOptions {
     /// The configuration for connections.
     ///
     /// # Errors
-    /// [`BrokerError::Config`] for files that cannot be read or hold no certificate or key.
+    /// [`TlsError`] for files that cannot be read or hold no certificate or key.
     pub fn config(&self) -> Result<Arc<ClientConfig>> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -107,8 +117,8 @@ fn key(path: &Path) -> Result<PrivateKeyDer<'static>> {
         .map_err(|error| config_error("ssl_keyfile", &format!("{}: {error}", path.display())))
 }
 
-fn config_error(setting: &str, detail: &dyn std::fmt::Display) -> BrokerError {
-    BrokerError::Config { setting: setting.to_owned(), detail: detail.to_string() }
+fn config_error(setting: &str, detail: &dyn std::fmt::Display) -> TlsError {
+    TlsError { setting: setting.to_owned(), detail: detail.to_string() }
 }
 
 /// Checks all but the name (`names_only`), or nothing.
