@@ -281,6 +281,8 @@ class TaskDict(TypedDict, total=False):
     rate_limit_shared: bool  # the limit is that of all workers together
     concurrency_limit: int | None  # so many at a time, in all workers together
     concurrency_keyed: bool  # that holds for each key, which messages tell
+    flush_every: int  # so many calls at most are run as one
+    flush_interval: float  # seconds until fewer are
     unique: bool  # its messages may hold locks
 
 @final
@@ -455,6 +457,9 @@ class ChildLink:
     @property
     def stopped(self) -> bool:
         """True when the main process said stop, or is gone."""
+
+    def companions(self, job: Job, /) -> list[Job]:
+        """The jobs of the same batch that have started with this one, once."""
 
     def finish(
         self,

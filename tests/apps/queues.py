@@ -53,6 +53,14 @@ def define(app: Umbel) -> None:
         wait_for_file(until)
         return text
 
+    from umbel.contrib.batches import Batches, SimpleRequest
+
+    @app.task(name="queues.batch", base=Batches, flush_every=5, flush_interval=0.2)
+    def batch(requests: list[SimpleRequest]) -> list[Any]:
+        path, seconds = requests[0].args[0], requests[0].args[2]
+        span(path, ",".join(request.args[1] for request in requests), seconds)
+        return [request.args[1] for request in requests]
+
     app.task(name="queues.hold", concurrency_limit=1)(hold)
     app.task(name="queues.hold_early", concurrency_limit=1, acks_late=False)(hold)
 

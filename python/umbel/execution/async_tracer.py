@@ -37,9 +37,9 @@ class AsyncTracer(Tracer):
         self._storing: ThreadPoolExecutor | None = None
 
     def is_coroutine(self, name: str) -> bool:
-        """Whether the task of that name is an `async def`; False if there is none."""
+        """Whether the task of that name is an `async def`; False if there is none, and for batches: each has its loop."""
         runner = self._runners.get(name) or (self._new_runner(name) if name in self._tasks else None)
-        return runner is not None and runner.coroutine is not None
+        return runner is not None and runner.coroutine is not None and not runner.batches
 
     async def run_coroutine(self, job: Job, link: ChildLink, run: CoroutineRun) -> None:
         """As `run`, for a task that `is_coroutine`."""
@@ -53,8 +53,12 @@ class AsyncTracer(Tracer):
         finally:
             await later.settled()
 
+    def _storing_link(self, link: ChildLink) -> ChildLink:
+        # That of a coroutine stores already.
+        return link if isinstance(link, LaterLink) else super()._storing_link(link)
+
     async def _run_coroutine(self, job: Job, link: ChildLink, run: CoroutineRun) -> None:
-        accepted = self._accepted(job, link)
+        accepted = self.accept(job, link)
         if accepted is None:
             return
         runner, request, args, kwargs = accepted

@@ -175,8 +175,18 @@ def task_entry(task: Task[..., Any]) -> TaskDict:
         "rate_limit_shared": _is_shared(task),
         "concurrency_limit": checked_limit(task),
         "concurrency_keyed": task.concurrency_key is not None,
+        **_batch_of(task),
         "unique": bool(task.unique or task.debounce),
     }
+
+
+def _batch_of(task: Task[..., Any]) -> dict[str, Any]:
+    if task.flush_every is None:
+        return {}
+    from umbel.task.batches import batch_options  # Few programs have such tasks.
+
+    every, interval = batch_options(task)
+    return {"flush_every": every, "flush_interval": interval}
 
 
 def _rate_of(task: Task[..., Any]) -> float:

@@ -13,7 +13,7 @@ from umbel.exceptions import Ignore, Reject, Retry
 if TYPE_CHECKING:
     from umbel.task.task import Task
 
-__all__ = ["add_autoretry", "backoff_interval", "merged_arguments"]
+__all__ = ["add_autoretry", "autoretry", "backoff_interval", "merged_arguments"]
 
 
 def backoff_interval(factor: float, retries: int, maximum: float, full_jitter: bool) -> float:
@@ -28,10 +28,11 @@ def backoff_interval(factor: float, retries: int, maximum: float, full_jitter: b
 def add_autoretry(task: Task[..., Any]) -> Callable[..., Any] | None:
     """`task.run` wrapped so that exceptions of `autoretry_for` retry the task; None if the task has no such option."""
     wanted: tuple[type[BaseException], ...] = tuple(task.autoretry_for or ())
-    if not wanted:
+    if not wanted or task.flush_every is not None:
+        # The calls of a batch are retried one by one: `autoretry`.
         return None
     run = task.run
-    final: tuple[type[BaseException], ...] = (Ignore, Reject, Retry, *(task.dont_autoretry_for or ()))
+    final = _final(task)
 
     if inspect.iscoroutinefunction(run):
 
@@ -56,6 +57,17 @@ def add_autoretry(task: Task[..., Any]) -> Callable[..., Any] | None:
             raise _retry(task, error) from error
 
     return run_with_retries
+
+
+def _final(task: Task[..., Any]) -> tuple[type[BaseException], ...]:
+    return (Ignore, Reject, Retry, *(task.dont_autoretry_for or ()))
+
+
+def autoretry(task: Task[..., Any], error: BaseException) -> None:
+    """Raises Retry if `autoretry_for` says that a call that failed with `error` is to be tried again, for the request
+    that runs; `error` itself if that was its last try."""
+    if isinstance(error, tuple(task.autoretry_for or ())) and not isinstance(error, _final(task)):
+        raise _retry(task, error)
 
 
 def _retry(task: Task[..., Any], error: BaseException) -> BaseException:

@@ -51,6 +51,7 @@ impl Worker {
             rate_limit_shared: false,
             concurrency_limit: None,
             concurrency_keyed: false,
+            batch: None,
             unique: false,
         };
         let mut worker = Self { engine: Engine::new(config), wanted: Vec::new(), now: 0 };

@@ -109,7 +109,7 @@ impl Main {
 
 fn job(id: u64) -> Job {
     let message = Message { headers: format!("{{\"id\": \"{id}\"}}"), body: vec![b'x'; 100], ..Message::default() };
-    Job { id: JobId(id), queue: Arc::from("celery"), facts: Arc::default(), message: Arc::new(message) }
+    Job { id: JobId(id), queue: Arc::from("celery"), facts: Arc::default(), message: Arc::new(message), batch: None }
 }
 
 fn outcome(job: &Job) -> Outcome {

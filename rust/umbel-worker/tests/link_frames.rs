@@ -78,12 +78,15 @@ fn facts() -> impl Strategy<Value = TaskFacts> {
 }
 
 fn job() -> impl Strategy<Value = Job> {
-    (any::<u64>(), "[ab]{0,2}", facts(), message()).prop_map(|(id, queue, facts, message)| Job {
-        id: JobId(id),
-        queue: Arc::from(queue),
-        facts: Arc::new(facts),
-        message: Arc::new(message),
-    })
+    (any::<u64>(), "[ab]{0,2}", facts(), message(), option::of(any::<u64>())).prop_map(
+        |(id, queue, facts, message, batch)| Job {
+            id: JobId(id),
+            queue: Arc::from(queue),
+            facts: Arc::new(facts),
+            message: Arc::new(message),
+            batch,
+        },
+    )
 }
 
 fn ids() -> impl Strategy<Value = Vec<JobId>> {
@@ -253,6 +256,7 @@ fn large_batches_are_split_and_read_back() {
             queue: Arc::from("celery"),
             facts: Arc::default(),
             message: Arc::new(Message { body: vec![7; 64 << 10], ..Message::default() }),
+            batch: None,
         })
         .collect();
     let mut bytes = Vec::new();

@@ -203,6 +203,7 @@ pub(super) fn options(task: &str) -> TaskOptions {
             _ => None,
         },
         concurrency_keyed: false,
+        batch: None,
         unique: false,
     }
 }

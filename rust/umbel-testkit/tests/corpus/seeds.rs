@@ -101,6 +101,7 @@ fn frames() -> Seeds {
         queue: Arc::from("celery"),
         facts: facts.clone(),
         message: Arc::new(message.clone()),
+        batch: None,
     };
     let result = || ResultWrite {
         task_id: "id".into(),

@@ -74,6 +74,7 @@ mod tests {
             rate_limit_shared: false,
             concurrency_limit: None,
             concurrency_keyed: false,
+            batch: None,
             unique: false,
         }
     }

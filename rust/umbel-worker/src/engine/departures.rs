@@ -51,7 +51,7 @@ impl Engine {
 
     fn loss_of(&self, child: &Child, job: JobId) -> Loss {
         match child.state {
-            State::Killed(Cause::Limit(guilty)) if guilty == job => Loss::TimeLimit,
+            State::Killed(Cause::Limit(guilty)) if guilty == job || self.run_as_one(guilty, job) => Loss::TimeLimit,
             _ if child.signalled && self.ledger.get(job).is_some_and(|held| held.terminate.is_some()) => Loss::Revoked,
             _ if child.is_doomed() => Loss::Ours,
             _ => Loss::Died,

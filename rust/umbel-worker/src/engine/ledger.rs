@@ -11,6 +11,7 @@ use std::sync::Arc;
 use umbel_broker::{Disposition, GivenUp, Outgoing, Settlement, Tag};
 use umbel_protocol::{Message, ResultWrite};
 
+use super::batcher::Seat;
 use super::input::ChildId;
 use super::intake::Facts;
 use super::job::JobId;
@@ -67,6 +68,8 @@ pub(super) struct Held {
     pub(super) lock: Option<Box<Hold>>,
     /// The slots it needs.
     pub(super) pass: Option<Box<Pass>>,
+    /// Its place in a batch.
+    pub(super) seat: Option<Seat>,
     /// It has been given a turn under its task's rate limit.
     pub(super) has_turn: bool,
     /// The signal that is to end it, or that was sent to end it.
@@ -92,6 +95,7 @@ impl Held {
             recalled: false,
             lock,
             pass,
+            seat: None,
             has_turn: false,
             terminate: None,
             suspicion: 0,

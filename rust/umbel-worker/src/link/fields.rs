@@ -30,6 +30,7 @@ const HAS_IGNORE_RESULT: u16 = 128;
 const IGNORE_RESULT: u16 = 256;
 const PROTOCOL_ONE: u16 = 512;
 const HYBRID: u16 = 1024;
+const BATCH: u16 = 2048;
 
 const RESULT: u8 = 1;
 const PUBLISH: u8 = 2;
@@ -57,11 +58,14 @@ fn put_some(out: &mut Vec<u8>, text: &Option<String>) {
 pub(super) fn put_job(out: &mut Vec<u8>, job: &Job) {
     put_u64(out, job.id.0);
     put_bytes(out, job.queue.as_bytes());
-    put_facts(out, &job.facts);
+    put_facts(out, &job.facts, job.batch.is_some());
+    if let Some(batch) = job.batch {
+        put_u64(out, batch);
+    }
     put_message(out, &job.message);
 }
 
-fn put_facts(out: &mut Vec<u8>, facts: &TaskFacts) {
+fn put_facts(out: &mut Vec<u8>, facts: &TaskFacts, in_batch: bool) {
     let flag = |present: bool, bit: u16| if present { bit } else { 0 };
     let flags = flag(facts.eta.is_some(), ETA)
         | flag(facts.expires.is_some(), EXPIRES)
@@ -73,7 +77,8 @@ fn put_facts(out: &mut Vec<u8>, facts: &TaskFacts) {
         | flag(facts.ignore_result.is_some(), HAS_IGNORE_RESULT)
         | flag(facts.ignore_result == Some(true), IGNORE_RESULT)
         | flag(facts.protocol == Protocol::One, PROTOCOL_ONE)
-        | flag(facts.protocol == Protocol::Hybrid, HYBRID);
+        | flag(facts.protocol == Protocol::Hybrid, HYBRID)
+        | flag(in_batch, BATCH);
     out.extend_from_slice(&flags.to_le_bytes());
     put_u32(out, facts.retries);
     put_bytes(out, facts.task.as_bytes());
@@ -352,15 +357,18 @@ impl<'a> Fields<'a> {
             Some(known) if &**known == name => Arc::clone(known),
             _ => Arc::clone(queue.insert(Arc::from(name))),
         };
-        Ok(Job { id, queue, facts: Arc::new(self.facts()?), message: Arc::new(self.message()?) })
+        let (facts, in_batch) = self.facts()?;
+        let batch = if in_batch { Some(self.u64()?) } else { None };
+        Ok(Job { id, queue, facts: Arc::new(facts), message: Arc::new(self.message()?), batch })
     }
 
-    fn facts(&mut self) -> Result<TaskFacts, Malformed> {
+    /// And whether the number of a batch follows.
+    fn facts(&mut self) -> Result<(TaskFacts, bool), Malformed> {
         let flags = self.array().map(u16::from_le_bytes)?;
         let has = |bit: u16| flags & bit != 0;
         // In the order of `put_facts`.
         let retries = self.u32()?;
-        Ok(TaskFacts {
+        let facts = TaskFacts {
             protocol: match (has(PROTOCOL_ONE), has(HYBRID)) {
                 (true, _) => Protocol::One,
                 (false, true) => Protocol::Hybrid,
@@ -377,7 +385,8 @@ impl<'a> Fields<'a> {
             retries,
             ignore_result: has(HAS_IGNORE_RESULT).then_some(has(IGNORE_RESULT)),
             compression: self.string_if(has(COMPRESSION))?,
-        })
+        };
+        Ok((facts, has(BATCH)))
     }
 
     fn time_if(&mut self, present: bool) -> Result<Option<Timestamp>, Malformed> {

@@ -98,6 +98,7 @@ fn defaults(name: &str) -> TaskOptions {
         rate_limit_shared: false,
         concurrency_limit: None,
         concurrency_keyed: false,
+        batch: None,
         unique: false,
     }
 }

@@ -44,6 +44,7 @@ pub(crate) fn task(name: &str) -> TaskOptions {
         rate_limit_shared: false,
         concurrency_limit: None,
         concurrency_keyed: false,
+        batch: None,
         unique: false,
     }
 }

@@ -111,6 +111,9 @@ impl Shared {
         state.since_now();
         self.arm(state);
         state.running.insert(job.id, job.clone());
+        if job.batch.is_some() {
+            start_companions(state, &job);
+        }
         Some(job)
     }
 
@@ -221,6 +224,18 @@ impl Shared {
         self.call_all(state);
         self.written.notify_all();
     }
+}
+
+/// The waiting jobs of the same batch start with a job.
+fn start_companions(state: &mut State, leader: &Job) {
+    let of_batch = |job: &Job| job.batch == leader.batch;
+    let (companions, others) = state.waiting.drain(..).partition::<VecDeque<Job>, _>(of_batch);
+    state.waiting = others;
+    for job in &companions {
+        state.started.push(job.id);
+        state.running.insert(job.id, job.clone());
+    }
+    state.companions.insert(leader.id, companions.into());
 }
 
 /// Makes an eventfd readable. Fails only when its counter is full, and then it is.

@@ -14,6 +14,8 @@ pub(super) struct State {
     /// A thread listens at the socket in `next`.
     pub(super) listening: bool,
     pub(super) running: HashMap<JobId, Job>,
+    /// Jobs that run with another, by its number, until they are asked for.
+    pub(super) companions: HashMap<JobId, Vec<Job>>,
     /// Running jobs whose soft limit has passed and who have not been told.
     pub(super) overdue: VecDeque<JobId>,
     /// Running jobs to be cancelled.
