@@ -94,6 +94,8 @@ class Tracer:
         """
         accepted = self.accept(job, link)
         if accepted is None:
+            for companion in link.companions(job):
+                self.run(companion, link)
             return
         runner, request, args, kwargs = accepted
         if runner.batches:

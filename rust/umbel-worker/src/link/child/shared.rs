@@ -1,5 +1,6 @@
 //! What executors and the link thread do with the state they share: take jobs, and write reports.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
