@@ -12,7 +12,7 @@ from servers.stack import PATIENCE
 from umbel import Umbel, states
 from umbel.canvas import chain, chord
 from umbel.contrib.batches import Batches, SimpleRequest
-from umbel.exceptions import ImproperlyConfigured
+from umbel.pools.app_finder import AppNotFoundError
 from umbel.testing import start_worker
 
 
@@ -178,5 +178,5 @@ def test_run_in_place_it_is_a_batch_of_one(app: Umbel, tmp_path: Path) -> None:
 def test_options_that_are_none(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     app = Umbel("wrong", broker_url=f"memory://{tmp_path.name}", set_as_current=False)
     doubling(app, tmp_path / "notes", **options)
-    with pytest.raises(ImproperlyConfigured, match=message), start_worker(app):
+    with pytest.raises(AppNotFoundError, match=message), start_worker(app):
         pass
