@@ -15,6 +15,7 @@ from servers.worker_process import wait_until
 
 from umbel import Umbel, states
 from umbel.exceptions import ImproperlyConfigured, TaskRevokedError
+from umbel.pools.app_finder import AppNotFoundError
 from umbel.testing import drain, enqueued, start_worker
 
 
@@ -163,7 +164,7 @@ def test_options_that_are_none(tmp_path: Path, options: dict[str, Any], message:
     task = app.task(name="wrong.task", **options)(lambda x: x)
     with pytest.raises(ImproperlyConfigured, match=message):
         task.delay(1)
-    with pytest.raises(ImproperlyConfigured, match=message), start_worker(app):
+    with pytest.raises(AppNotFoundError, match=message), start_worker(app):
         pass
 
 

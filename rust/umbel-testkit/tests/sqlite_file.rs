@@ -67,7 +67,7 @@ fn refusal(broker: &SqliteBroker) -> BrokerError {
 fn a_file_of_an_older_version_gets_what_is_missing_and_keeps_what_it_has() {
     let file = File::new();
     file.broker().publisher().expect("a publisher").publish(&[outgoing("kept")]).expect("published");
-    let added = ["revoked", "broadcasts", "boxes", "answers", "locks", "lanes"];
+    let added = ["revoked", "broadcasts", "boxes", "answers", "locks", "lanes", "slots", "waits", "woken", "limits"];
     for table in added {
         file.by_hand().execute_batch(&format!("DROP TABLE {table}")).expect("dropped");
     }

@@ -27,9 +27,10 @@ impl Limit {
         taken + self.woken.keys().filter(|other| *other != id).count()
     }
 
-    /// Whether a message may enter: one that was woken, or one before which nobody waits.
+    /// Whether a message may enter: one that has its slot or was woken for it, or one before which nobody waits.
     fn admits(&self, most: u32, tag: &Tag, id: &str) -> bool {
-        self.used(Some(tag), id) < most as usize && (self.waiting.is_empty() || self.woken.contains_key(id))
+        let is_next = self.waiting.is_empty() || self.woken.contains_key(id);
+        self.taken.iter().any(|(_, other)| other == tag) || (is_next && self.used(Some(tag), id) < most as usize)
     }
 }
 

@@ -40,17 +40,18 @@ impl Step<'_> {
         Ok(false)
     }
 
-    /// Whether a message may enter: one that was woken, or one before which nobody waits.
+    /// Whether a message may enter: one that has its slot or was woken for it, or one before which nobody waits.
     fn admits(&self, slot: &Slot, key: Key) -> Result<bool, Fault> {
         let mut select = self.connection.prepare_cached(
             "SELECT (SELECT count(*) FROM slots WHERE name = ?1 AND NOT (epoch = ?2 AND sequence = ?3))
                   + (SELECT count(*) FROM woken WHERE name = ?1 AND message <>
                         (SELECT message FROM held WHERE epoch = ?2 AND sequence = ?3)),
-                    EXISTS (SELECT 1 FROM waits WHERE name = ?1)",
+                    EXISTS (SELECT 1 FROM waits WHERE name = ?1),
+                    EXISTS (SELECT 1 FROM slots WHERE name = ?1 AND epoch = ?2 AND sequence = ?3)",
         )?;
-        let (used, waits): (u32, bool) =
-            select.query_row(params![slot.name, key.0, key.1], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(used < slot.limit && (!waits || self.is_woken(&slot.name, key)?))
+        let (used, waits, has_one): (u32, bool, bool) =
+            select.query_row(params![slot.name, key.0, key.1], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(has_one || (used < slot.limit && (!waits || self.is_woken(&slot.name, key)?)))
     }
 
     fn is_woken(&self, name: &str, (epoch, sequence): Key) -> Result<bool, Fault> {

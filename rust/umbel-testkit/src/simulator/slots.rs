@@ -34,7 +34,8 @@ impl Limit {
 
     fn admits(&self, tag: &Tag, message: usize) -> bool {
         let is_next = self.waiting.is_empty() || self.woken.contains_key(&message);
-        self.used(Some(tag), message) < self.limit as usize && is_next
+        let has_one = self.taken.iter().any(|(_, other)| other == tag);
+        has_one || (is_next && self.used(Some(tag), message) < self.limit as usize)
     }
 }
 

@@ -59,9 +59,13 @@ local function wake_next(base, name)
   end
 end
 
--- Whether a message may enter: one that was woken, or one before which nobody waits. `id` tells what it is.
+-- Whether a message may enter: one that has its slot or was woken for it, or one before which nobody waits. `id` tells what
+-- it is.
 local function admits(base, name, limit, tag, id)
-  local used = used_slots(base, name) - redis.call('SISMEMBER', base .. 'slots:' .. name, tag)
+  if redis.call('SISMEMBER', base .. 'slots:' .. name, tag) == 1 then
+    return true, false
+  end
+  local used = used_slots(base, name)
   local is_woken = redis.call('ZCARD', base .. 'woken:' .. name) > 0
     and redis.call('ZSCORE', base .. 'woken:' .. name, id()) and true or false
   local free = used - (is_woken and 1 or 0) < tonumber(limit)

@@ -94,6 +94,7 @@ pub fn asking_for_slots_twice_is_harmless(fixture: &dyn BrokerFixture) {
     assert!(take_and_enter(&mut *worker, &pair).1);
     let (third, entered) = take_and_enter(&mut *worker, &pair);
     assert!(!entered);
+    assert_eq!(finish(&mut *worker, &[enter(&first, &pair)]).entered, [first.clone()], "although another waits");
     let again = finish(&mut *worker, &[enter(&third, &pair)]);
     assert_eq!((again.entered, again.lost), (vec![], vec![third]), "it waits already");
     finish(&mut *worker, &[done(&first, &pair)]);
@@ -182,12 +183,12 @@ pub fn a_silent_workers_slots_are_given_up(fixture: &dyn BrokerFixture) {
     other.heartbeat().expect("heartbeat");
     fixture.advance(fixture.lease() / 4);
     other.heartbeat().expect("heartbeat");
-    let mut back = bodies(&take(&mut *other, 10));
-    back.sort();
-    assert_eq!(back, ["1", "3"]);
-    publish(fixture, "q", &["5", "6"]);
-    assert!(take_and_enter(&mut *other, &pair).1);
-    assert!(take_and_enter(&mut *other, &pair).1);
+    let back = take(&mut *other, 10);
+    let mut names = bodies(&back);
+    names.sort();
+    assert_eq!(names, ["1", "3"]);
+    let asked: Vec<Settlement> = back.iter().map(|delivery| enter(&delivery.tag, &pair)).collect();
+    assert_eq!(finish(&mut *other, &asked).entered.len(), 2);
 }
 
 /// Heartbeats keep them, however long.
