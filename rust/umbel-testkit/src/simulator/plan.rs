@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use umbel_broker::{Delivery, Outgoing, Payload, Tag};
 use umbel_protocol::{Destination, Malformed, Message, Properties, Timestamp, Zone, iso8601};
-use umbel_worker::engine::TaskOptions;
+use umbel_worker::engine::{BatchOptions, TaskOptions};
 
 use super::faults::Mood;
 
@@ -167,7 +167,7 @@ fn random_act(task: &str, rng: &mut fastrand::Rng) -> Act {
 }
 
 /// Every registered task; what sets each apart is in [`options`].
-pub(super) const TASKS: [&str; 12] = [
+pub(super) const TASKS: [&str; 13] = [
     "late",
     "late",
     "early",
@@ -180,6 +180,7 @@ pub(super) const TASKS: [&str; 12] = [
     "slow-shared",
     "few",
     "early-few",
+    "batched",
 ];
 
 /// How a task is registered.
@@ -203,7 +204,7 @@ pub(super) fn options(task: &str) -> TaskOptions {
             _ => None,
         },
         concurrency_keyed: false,
-        batch: None,
+        batch: (task == "batched").then_some(BatchOptions { most: 3, patience: Duration::from_millis(200) }),
         unique: false,
     }
 }
