@@ -81,6 +81,7 @@ fn task_options(task: &Bound<'_, PyAny>) -> PyResult<TaskOptions> {
         concurrency_limit: given.get("concurrency_limit")?,
         concurrency_keyed: flag("concurrency_keyed", false)?,
         batch: batch_options(&given)?,
+        fair: flag("fair", false)?,
         unique: flag("unique", false)?,
     })
 }

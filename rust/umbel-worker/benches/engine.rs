@@ -52,6 +52,7 @@ impl Worker {
             concurrency_limit: None,
             concurrency_keyed: false,
             batch: None,
+            fair: false,
             unique: false,
         };
         let mut worker = Self { engine: Engine::new(config), wanted: Vec::new(), now: 0 };

@@ -127,7 +127,13 @@ impl Plan {
 
     /// As something to publish.
     pub(super) fn outgoing(&self) -> Outgoing {
-        Outgoing { destination: Destination::queue("celery"), message: self.message(), eta: self.eta, chord: None }
+        Outgoing {
+            destination: Destination::queue("celery"),
+            message: self.message(),
+            eta: self.eta,
+            line: None,
+            chord: None,
+        }
     }
 
     /// As a delivery under `tag`.
@@ -205,6 +211,7 @@ pub(super) fn options(task: &str) -> TaskOptions {
         },
         concurrency_keyed: false,
         batch: (task == "batched").then_some(BatchOptions { most: 3, patience: Duration::from_millis(200) }),
+        fair: false,
         unique: false,
     }
 }

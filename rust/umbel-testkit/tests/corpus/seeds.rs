@@ -113,6 +113,7 @@ fn frames() -> Seeds {
         destination: message.properties.destination.clone(),
         message: message.clone(),
         eta: Some(Timestamp(1)),
+        line: None,
         chord: None,
     };
     let rejected = Verdict::Reject(DeadReason { kind: "rejected".into(), detail: "why".into() });

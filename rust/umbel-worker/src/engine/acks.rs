@@ -75,6 +75,7 @@ mod tests {
             concurrency_limit: None,
             concurrency_keyed: false,
             batch: None,
+            fair: false,
             unique: false,
         }
     }

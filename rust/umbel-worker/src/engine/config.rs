@@ -34,6 +34,8 @@ pub struct TaskOptions {
     pub concurrency_keyed: bool,
     /// Its calls are run many at a time.
     pub batch: Option<BatchOptions>,
+    /// Its messages may stand in lines.
+    pub fair: bool,
     /// Its messages may hold locks, which are given up when a task starts or ends.
     pub unique: bool,
 }

@@ -343,9 +343,9 @@ impl Ledger {
                 confirmed.asked.push(Asked { job, entered });
                 continue;
             }
-            // A slot that is given up brings back who waits for it.
+            // A slot or place that is given up brings in who waits for it.
             confirmed.brings_more |= matches!(owed.settlement.disposition, Disposition::Requeue { .. })
-                || owed.settlement.gives_up.iter().any(|given| matches!(given, GivenUp::Slot { .. }));
+                || owed.settlement.gives_up.iter().any(|given| !matches!(given, GivenUp::Lock { .. }));
             let is_lost = owed.settlement.tag.as_ref().is_some_and(|tag| lost.contains(tag));
             if let (true, false, Some(job)) = (is_lost, owed.repeated, owed.job) {
                 self.disown(job);

@@ -23,6 +23,7 @@ mod intake;
 pub mod job;
 mod ledger;
 mod limits;
+mod lines;
 mod obituary;
 mod outcomes;
 pub mod output;

@@ -57,7 +57,7 @@ pub(super) fn of(message: &Message, queue: &str, record: Option<&ResultWrite>) -
     message.properties.expiration = None;
     message.properties.redelivered = false;
     message.properties.failed_deliveries = 0;
-    Some(Outgoing { destination: Destination::queue(queue), message, eta: None, chord: None })
+    Some(Outgoing { destination: Destination::queue(queue), message, eta: None, line: None, chord: None })
 }
 
 /// A body in another form than plain JSON may name others as well as not.

@@ -184,6 +184,7 @@ fn put_outgoing(out: &mut Vec<u8>, outgoing: &Outgoing) {
     put_destination(out, &outgoing.destination);
     put_u64(out, outgoing.eta.map(|eta| eta.0).unwrap_or(i64::MIN) as u64);
     put_message(out, &outgoing.message);
+    put_bytes(out, outgoing.line.as_deref().unwrap_or_default().as_bytes());
     match outgoing.chord.as_deref() {
         None => out.push(0),
         Some(ChordStep::Count(part)) => {
@@ -201,9 +202,10 @@ fn put_outgoing(out: &mut Vec<u8>, outgoing: &Outgoing) {
     }
 }
 
-/// Upper bound of what a chord adds to a message.
+/// Upper bound of what a line and a chord add to a message.
 fn chord_size(outgoing: &Outgoing) -> usize {
-    match outgoing.chord.as_deref() {
+    let line = outgoing.line.as_ref().map_or(0, String::len) + 4;
+    line + match outgoing.chord.as_deref() {
         None => 1,
         Some(ChordStep::Count(part)) => part.group.len() + part.task_id.len() + part.part.len() + 29,
         Some(ChordStep::End { group }) => group.len() + 5,
@@ -509,6 +511,8 @@ impl<'a> Fields<'a> {
             i64::MIN => None,
             micros => Some(Timestamp(micros)),
         };
-        Ok(Outgoing { destination, eta, message: self.message()?, chord: self.chord()?.map(Box::new) })
+        let message = self.message()?;
+        let line = Some(self.string()?).filter(|line| !line.is_empty());
+        Ok(Outgoing { destination, eta, message, line, chord: self.chord()?.map(Box::new) })
     }
 }

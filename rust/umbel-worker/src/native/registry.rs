@@ -99,6 +99,7 @@ fn defaults(name: &str) -> TaskOptions {
         concurrency_limit: None,
         concurrency_keyed: false,
         batch: None,
+        fair: false,
         unique: false,
     }
 }

@@ -11,6 +11,7 @@ mod dispatch;
 mod fetch;
 mod intake;
 mod limits;
+mod lines;
 mod pacing;
 mod plain;
 mod revoking;
