@@ -42,6 +42,7 @@ def most_at_once(lines: Iterable[str], prefix: str = "") -> int:
 def define(app: Umbel) -> None:
     """With `concurrency_limit`, by task and by key."""
     app.task(name="queues.free")(span)
+    app.task(name="queues.fair", fair_key=True)(span)
     app.task(name="queues.two", concurrency_limit=2)(span)
 
     @app.task(name="queues.keyed", concurrency_limit=1, concurrency_key=["key"])

@@ -173,6 +173,7 @@ def task_entry(task: Task[..., Any]) -> TaskDict:
         "soft_time_limit": task.soft_time_limit,
         "rate_limit": _rate_of(task),
         "rate_limit_shared": _is_shared(task),
+        "fair": task.fair_key is not None,
         "concurrency_limit": checked_limit(task),
         "concurrency_keyed": task.concurrency_key is not None,
         **_batch_of(task),
