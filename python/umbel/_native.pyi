@@ -102,7 +102,7 @@ class MessageDict(TypedDict, total=False):
     exchange: Required[str]
     routing_key: Required[str]
     eta: float | None  # when due; lets a store keep it until then
-    line: NotRequired[str]  # those of different lines of a queue are served alike
+    line: str  # those of different lines of a queue are served alike
     chord: ChordDict | None  # for `ChildLink.finish`: what it does to a chord, or waits for
 
 @type_check_only
