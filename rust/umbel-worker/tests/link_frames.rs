@@ -117,12 +117,16 @@ fn result() -> impl Strategy<Value = ResultWrite> {
 
 fn outgoing() -> impl Strategy<Value = Outgoing> {
     let eta = option::of((i64::MIN + 1..).prop_map(Timestamp));
-    (destination(), message(), eta, option::of(chord_step())).prop_map(|(destination, message, eta, chord)| Outgoing {
-        destination,
-        message,
-        eta,
-        chord: chord.map(Box::new),
-    })
+    let line = option::of(".{1,9}");
+    (destination(), message(), eta, line, option::of(chord_step())).prop_map(
+        |(destination, message, eta, line, chord)| Outgoing {
+            destination,
+            message,
+            eta,
+            line,
+            chord: chord.map(Box::new),
+        },
+    )
 }
 
 fn chord_step() -> impl Strategy<Value = ChordStep> {
