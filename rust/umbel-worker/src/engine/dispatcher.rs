@@ -41,6 +41,7 @@ impl Engine {
             if held.place != Place::Waiting {
                 continue;
             }
+            let (is_limited, is_batched) = (held.pass.is_some(), held.facts.task.options.batch.is_some());
             if held.facts.is_expired(now.wall) {
                 self.expire(job, now, out);
                 continue;
@@ -49,7 +50,8 @@ impl Engine {
                 self.discard_revoked(job, now, out);
                 continue;
             }
-            if self.has_its_slots(job) && self.has_its_turn(job, now, out) && !self.gathers(job, now) {
+            let may_start = (!is_limited || self.has_its_slots(job)) && self.has_its_turn(job, now, out);
+            if may_start && !(is_batched && self.gathers(job, now)) {
                 return Some(job);
             }
         }

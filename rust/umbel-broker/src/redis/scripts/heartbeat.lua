@@ -34,8 +34,8 @@ if #scores > 0 then
   redis.call('ZADD', KEYS[3], 'XX', unpack(scores))
 end
 
-look_after_slots(ARGV[4], now_ms, tonumber(ARGV[2]), ARGV[5], tonumber(ARGV[6]))
-look_after_lines(ARGV[4], now_ms, tonumber(ARGV[7]), ARGV[5], tonumber(ARGV[8]))
+slots().look_after(ARGV[4], now_ms, tonumber(ARGV[2]), ARGV[5], tonumber(ARGV[6]))
+lines().look_after(ARGV[4], now_ms, tonumber(ARGV[7]), ARGV[5], tonumber(ARGV[8]))
 
 local earliest = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
 local reply = {'ok', now, earliest[2] or ''}

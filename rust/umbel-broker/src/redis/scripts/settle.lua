@@ -175,12 +175,12 @@ local function move(message)
       redis.call('DEL', message[2])
     end
   elseif kind == 'place' then
-    give_up_place(message[2], message[3], message[4])
+    lines().give_up(message[2], message[3], message[4])
   elseif kind == 'line' then
     local list = KEYS[before_lists + tonumber(message[2])]
-    stand_in_line(list, message[3], message[4], message[5], message[6], message[7], message[8])
+    lines().stand(list, message[3], message[4], message[5], message[6], message[7], message[8])
   elseif kind == 'leave' then
-    give_up_slot(unacked, message[2], message[3], message[4], message[5], message[6])
+    slots().give_up(unacked, message[2], message[3], message[4], message[5], message[6])
   elseif kind == 'dead' then
     local clock = redis.call('TIME')
     redis.call('HSET', KEYS[6], message[2], message[3])
@@ -228,7 +228,7 @@ local function settle(tag, disposition, results, messages)
     return 0
   end
   if disposition and disposition[1] == 'enter' then
-    return enter(unacked, tag, disposition)
+    return slots().enter(unacked, tag, disposition)
   end
   for _, message in ipairs(messages) do
     if message[1] == 'probe' and is_last(message) then
