@@ -53,12 +53,8 @@ class AsyncTracer(Tracer):
         finally:
             await later.settled()
 
-    def _storing_link(self, link: ChildLink) -> ChildLink:
-        # That of a coroutine stores already.
-        return link if isinstance(link, LaterLink) else super()._storing_link(link)
-
     async def _run_coroutine(self, job: Job, link: ChildLink, run: CoroutineRun) -> None:
-        accepted = self.accept(job, link)
+        accepted = self._accepted(job, link)
         if accepted is None:
             return
         runner, request, args, kwargs = accepted

@@ -109,7 +109,7 @@ class BatchRun:
             elif error is raised and call.request._follow_ups is None:
                 # The body's `self.retry()` was about one of them.
                 when = {"countdown": error.when} if isinstance(error.when, (int, float)) else {"eta": error.when}
-                return task.retry(exc=error.exc, throw=False, **when)  # type: ignore[arg-type]
+                return task.retry(exc=error.exc, throw=False, **when)
         except BaseException as another:
             return another
         return error

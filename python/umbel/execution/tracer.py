@@ -113,8 +113,11 @@ class Tracer:
 
     def accept(self, job: Job, link: ChildLink) -> tuple[TaskRunner, Context, Any, Any] | None:
         """What to run; None if that cannot be, which has been reported."""
-        if self._stores_here:
-            link = self._storing_link(link)
+        return self._accepted(
+            job, cast("ChildLink", StoringLink(link, self._app.client)) if self._stores_here else link
+        )
+
+    def _accepted(self, job: Job, link: ChildLink) -> tuple[TaskRunner, Context, Any, Any] | None:
         try:
             accepted = self._read(job)
         except _Unreadable as error:
@@ -151,9 +154,6 @@ class Tracer:
             # Also SystemExit and the like, which receivers of signals may raise: the job must not be left without an
             # outcome, and its thread goes on.
             self._internal_error(runner, request, error)
-
-    def _storing_link(self, link: ChildLink) -> ChildLink:
-        return cast("ChildLink", StoringLink(link, self._app.client))
 
     def begin(self, call: Call) -> None:
         """What comes before the body, of one call of a batch. Raises what hooks and receivers raise."""

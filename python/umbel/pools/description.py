@@ -161,7 +161,7 @@ def _joined(url: str | Sequence[str]) -> str:
 
 def task_entry(task: Task[..., Any]) -> TaskDict:
     """A row of the engine's task table."""
-    return {
+    entry: TaskDict = {
         "name": str(task.name),
         "acks_late": bool(task.acks_late),
         "acks_on_failure": bool(task.acks_on_failure),
@@ -176,18 +176,13 @@ def task_entry(task: Task[..., Any]) -> TaskDict:
         "fair": task.fair_key is not None,
         "concurrency_limit": checked_limit(task),
         "concurrency_keyed": task.concurrency_key is not None,
-        **_batch_of(task),
         "unique": bool(task.unique or task.debounce),
     }
+    if task.flush_every is not None:
+        from umbel.task.batches import batch_options  # Few programs have such tasks.
 
-
-def _batch_of(task: Task[..., Any]) -> dict[str, Any]:
-    if task.flush_every is None:
-        return {}
-    from umbel.task.batches import batch_options  # Few programs have such tasks.
-
-    every, interval = batch_options(task)
-    return {"flush_every": every, "flush_interval": interval}
+        entry["flush_every"], entry["flush_interval"] = batch_options(task)
+    return entry
 
 
 def _rate_of(task: Task[..., Any]) -> float:
