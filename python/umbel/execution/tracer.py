@@ -92,7 +92,7 @@ class Tracer:
 
         Raises what a task raises to end its process (KeyboardInterrupt, WorkerShutdown), after the report.
         """
-        accepted = self.accept(job, link)
+        accepted = self._accepted(job, self._storing(link) if self._stores_here else link)
         if accepted is None:
             for companion in link.companions(job):
                 self.run(companion, link)
@@ -112,12 +112,14 @@ class Tracer:
             _current.pop_request(token)
 
     def accept(self, job: Job, link: ChildLink) -> tuple[TaskRunner, Context, Any, Any] | None:
-        """What to run; None if that cannot be, which has been reported."""
-        return self._accepted(
-            job, cast("ChildLink", StoringLink(link, self._app.client)) if self._stores_here else link
-        )
+        """One of a batch to run; None if it cannot be, which has been reported."""
+        return self._accepted(job, self._storing(link) if self._stores_here else link)
+
+    def _storing(self, link: ChildLink) -> ChildLink:
+        return cast("ChildLink", StoringLink(link, self._app.client))
 
     def _accepted(self, job: Job, link: ChildLink) -> tuple[TaskRunner, Context, Any, Any] | None:
+        """What to run; None if that cannot be, which has been reported."""
         try:
             accepted = self._read(job)
         except _Unreadable as error:
