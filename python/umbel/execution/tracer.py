@@ -92,7 +92,7 @@ class Tracer:
 
         Raises what a task raises to end its process (KeyboardInterrupt, WorkerShutdown), after the report.
         """
-        accepted = self._accepted(job, self._storing(link) if self._stores_here else link)
+        accepted = self._accepted(job, self._storing_link(link) if self._stores_here else link)
         if accepted is None:
             for companion in link.companions(job):
                 self.run(companion, link)
@@ -113,9 +113,9 @@ class Tracer:
 
     def accept(self, job: Job, link: ChildLink) -> tuple[TaskRunner, Context, Any, Any] | None:
         """One of a batch to run; None if it cannot be, which has been reported."""
-        return self._accepted(job, self._storing(link) if self._stores_here else link)
+        return self._accepted(job, self._storing_link(link) if self._stores_here else link)
 
-    def _storing(self, link: ChildLink) -> ChildLink:
+    def _storing_link(self, link: ChildLink) -> ChildLink:
         return cast("ChildLink", StoringLink(link, self._app.client))
 
     def _accepted(self, job: Job, link: ChildLink) -> tuple[TaskRunner, Context, Any, Any] | None:
