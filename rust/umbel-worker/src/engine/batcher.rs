@@ -75,8 +75,7 @@ impl Engine {
         if held.message.properties.failed_deliveries > 0 || held.suspicion > 0 {
             return false;
         }
-        // One that was in a batch before has waited for long enough.
-        let patience = if held.seat.is_some() { 0 } else { micros(options) };
+        let patience = if held.is_ripe { 0 } else { micros(options) };
         self.batcher.add(held.facts.name(), job, options, now.steady.saturating_add(patience));
         true
     }
@@ -90,7 +89,7 @@ impl Engine {
         let ready: Vec<String> = ready.map(|(task, _)| task.clone()).collect();
         for task in ready {
             while self.batcher.tasks.get(&task).is_some_and(|gathering| gathering.is_ready(now)) {
-                let Some((child, _)) = self.pool.neediest(1, now) else { return };
+                let Some((child, _)) = self.pool.neediest(1, now) else { return self.set_down(now) };
                 let batch = self.next_batch(&task, now, out);
                 let number = self.batcher.batches;
                 self.batcher.batches += 1;
@@ -102,8 +101,25 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Looks again when the next batch is to be run however small it is.
+    pub(super) fn expect_batch(&mut self, now: Now) {
         if let Some(due) = self.batcher.tasks.values().map(|gathering| gathering.due).min() {
             self.alarm.at_steady(due, now);
+        }
+    }
+
+    /// No child wants what is ready: it waits with all that waits, so that others can have it if that takes long.
+    fn set_down(&mut self, now: Now) {
+        let ready: Vec<String> =
+            self.batcher.tasks.iter().filter(|(_, found)| found.is_ready(now)).map(|(task, _)| task.clone()).collect();
+        for gathering in ready.iter().filter_map(|task| self.batcher.tasks.remove(task)).collect::<Vec<_>>() {
+            for job in gathering.jobs.into_iter().rev() {
+                let Some(held) = self.ledger.get_mut(job).filter(|held| held.place == Place::Waiting) else { continue };
+                held.is_ripe = true;
+                self.waiting.push_front(job);
+            }
         }
     }
 

@@ -66,6 +66,7 @@ impl Engine {
         held.since = now.steady;
         held.recalled = false;
         held.seat = seat;
+        held.is_ripe = true;
         held.predicted = self.tasks.predict(&held.facts.task).unwrap_or(UNKNOWN);
         if child.assigned() == 0 {
             child.active_at = now.steady;

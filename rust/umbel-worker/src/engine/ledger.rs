@@ -68,6 +68,8 @@ pub(super) struct Held {
     pub(super) lock: Option<Box<Hold>>,
     /// The slots it needs.
     pub(super) pass: Option<Box<Pass>>,
+    /// It has waited for others for long enough.
+    pub(super) is_ripe: bool,
     /// Its place in a batch.
     pub(super) seat: Option<Seat>,
     /// It has been given a turn under its task's rate limit.
@@ -95,6 +97,7 @@ impl Held {
             recalled: false,
             lock,
             pass,
+            is_ripe: false,
             seat: None,
             has_turn: false,
             terminate: None,

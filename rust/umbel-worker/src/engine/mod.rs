@@ -206,6 +206,7 @@ impl Engine {
         self.spawn(now, out);
         self.dispatch(now, out);
         self.dispatch_batches(now, out);
+        self.expect_batch(now);
         self.expect_turn(now);
         self.rebalance(now, out);
         self.release_surplus(now, out);

@@ -150,3 +150,14 @@ fn what_gathers_goes_back_when_the_worker_ends() {
     let back = Disposition::Requeue { front: true, failed: false };
     assert_eq!(ends, [("b".to_owned(), back.clone()), ("a".to_owned(), back)]);
 }
+
+#[test]
+fn what_no_child_has_room_for_is_given_to_others() {
+    let mut bench = Bench::with(config(), vec![batched(), task("add")], 1);
+    deliver(&mut bench, &["a", "b"]);
+    bench.feed(Input::PoolSize(0));
+    bench.pass(8.0);
+    let ends: Vec<_> = bench.take_ends().into_iter().map(|(tag, end, _)| (tag.unwrap(), end)).collect();
+    let back = Disposition::Requeue { front: true, failed: false };
+    assert_eq!(ends, [("b".to_owned(), back.clone()), ("a".to_owned(), back)]);
+}
