@@ -128,8 +128,11 @@ impl Engine {
         let Some(gathering) = self.batcher.tasks.get_mut(task) else { return Vec::new() };
         let most = gathering.options.most.min(gathering.jobs.len());
         let taken: Vec<JobId> = gathering.jobs.drain(..most).collect();
-        // What is left came later; it waits for as long as if the first of it had come now.
-        gathering.due = now.steady.saturating_add(micros(gathering.options));
+        // What is left came later; unless it has waited before, it waits as if the first of it had come now.
+        let next = gathering.jobs.front().and_then(|job| self.ledger.get(*job));
+        if next.is_none_or(|held| !held.is_ripe) {
+            gathering.due = now.steady.saturating_add(micros(gathering.options));
+        }
         if gathering.jobs.is_empty() {
             self.batcher.tasks.remove(task);
         }
