@@ -26,7 +26,8 @@ def test_whoever_dies_with_a_batch_loses_none_of_it(
     app: Umbel, url: str, tmp_path: Path, start_worker: StartWorker, victim: str
 ) -> None:
     path = tmp_path / "notes"
-    first = start_worker("-c", "1", "-n", "first", env=urls(url), app="apps.queues").wait_ready()
+    options = ("-c", "1", "--prefetch-multiplier", "1", "-n", "first")
+    first = start_worker(*options, env=urls(url), app="apps.queues").wait_ready()
     # The first five run for long, the others gather behind them.
     results = app.tasks["queues.batch"].apply_async_many([(str(path), str(number), 30.0) for number in range(5)])
     wait_until(lambda: notes(path), PATIENCE, "the first batch runs")
