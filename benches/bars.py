@@ -13,6 +13,7 @@ from benches.summary import Summary
 Table = dict[str, dict[str, dict[str, Summary]]]
 
 _PREFORK, _THREADS, _SQLITE, _CAULI = "umbel-prefork", "umbel-threads", "umbel-sqlite", "cauli"
+_RABBIT, _PIKA, _RABBIT_CELERY, _BARE = "umbel-rabbitmq", "umbel-pika", "celery-rabbitmq", "amqp-bare"
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,12 @@ def to_best_rival(scenario: str, peer: str) -> Callable[[Table], float]:
     return find
 
 
+def _rabbit_publish(table: Table) -> float:
+    """Celery's from one thread, or from eight, whichever is more."""
+    ours = figure("publish-8", _RABBIT)(table)
+    return ours / max(figure(scenario, _RABBIT_CELERY)(table) for scenario in ("publish", "publish-8"))
+
+
 BARS = (
     Bar("publish one by one, to Celery's", ratio("publish", _PREFORK, REFERENCE), 8),
     Bar("publish in bulk, to Celery's", ratio("bulk", _PREFORK, REFERENCE), 40),
@@ -98,6 +105,14 @@ BARS = (
     Bar("drain at 5 ms, prefork, to that at 0 ms", figure("distance", _PREFORK, "share_5"), 50, unit="%"),
     Bar("drain at 5 ms, threads, to that at 0 ms", figure("distance", _THREADS, "share_5"), 50, unit="%"),
     Bar("tasks of 1 ms of CPU, prefork, to two bare processes", figure("compute", _PREFORK, "share"), 95, unit="%"),
+    Bar("RabbitMQ: publish confirmed from 8 threads, to Celery's unconfirmed", _rabbit_publish, 1),
+    Bar("RabbitMQ: publish in bulk, to Celery's", ratio("bulk", _RABBIT, _RABBIT_CELERY), 2.5),
+    Bar("RabbitMQ: publish in bulk, to a bare client's", ratio("bulk", _RABBIT, _BARE), 0.8),
+    Bar("RabbitMQ: drain, to Celery's", ratio("drain-no-results", _RABBIT, _RABBIT_CELERY), 5),
+    Bar("RabbitMQ: drain, to a bare client's", ratio("drain-no-results", _RABBIT, _BARE), 0.5),
+    Bar("RabbitMQ: round trip p50, to Celery's", ratio("round-trip", _RABBIT, _RABBIT_CELERY), 0.4, most=True),
+    Bar("pika: publish, to Celery's unconfirmed in bulk", ratio("bulk", _PIKA, _RABBIT_CELERY), 1),
+    Bar("pika: drain, to Celery's", ratio("drain-no-results", _PIKA, _RABBIT_CELERY), 1),
     Bar("SQLite: publish in bulk", figure("bulk", _SQLITE), 10_000, unit="messages/s"),
     Bar("SQLite: drain with results", figure("drain", _SQLITE), 5_000, unit="tasks/s"),
     Bar("SQLite: round trip p50", figure("round-trip", _SQLITE), 2, most=True, unit="ms"),

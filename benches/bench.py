@@ -20,6 +20,7 @@ from typing import Any
 from benches.failure import PeerFailed
 from benches.peers import Peer
 from benches.processes import running, start
+from benches.rabbit_server import RabbitServer
 from benches.redis_server import RedisServer
 from benches.tally import Tally
 
@@ -36,6 +37,7 @@ class Run:
     Attributes:
         folder: For files of the run.
         redis: The private server; None if no peer needs it.
+        rabbit: Likewise.
         seconds: How long a drain should last.
         loops: Turns of `work.turn` that take a millisecond.
         most: Upper bound of tasks and messages in one measurement.
@@ -50,6 +52,7 @@ class Run:
     most: int = 200_000
     distance_proxy: Path | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    rabbit: RabbitServer | None = None
 
     @property
     def moment(self) -> float:
@@ -72,9 +75,12 @@ class Bench:
 
     @property
     def broker(self) -> str:
-        """URL of broker and result store."""
+        """URL of the broker, which is the result store, too, but on RabbitMQ."""
         if self.peer.store == "sqlite":
             return f"sqlite:///{self.folder}/bench.sqlite3"
+        if self.peer.store == "rabbitmq":
+            assert self.run.rabbit is not None
+            return self.run.rabbit.url(self.peer.scheme)
         assert self.run.redis is not None
         return self.run.redis.url()
 
@@ -84,6 +90,8 @@ class Bench:
         if self.peer.store == "sqlite":
             for file in self.folder.glob("bench.sqlite3*"):
                 file.unlink()
+        elif self.peer.store == "rabbitmq" and self.run.rabbit is not None:
+            self.run.rabbit.clear()
         elif self.run.redis is not None:
             self.run.redis.clear()
 
@@ -91,6 +99,8 @@ class Bench:
         """Of worker and client: the project can be imported, and what the run was given stays as it is."""
         path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
         own = {"BENCH_BROKER": self.broker, "BENCH_TALLY": str(self.folder / "tally")}
+        if self.peer.store == "rabbitmq":
+            own["BENCH_BACKEND"] = "rpc://"
         return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **own, **more}
 
     @contextlib.contextmanager

@@ -40,6 +40,21 @@ async def publish(library: Library, seconds: float, most: int) -> Figures:
     return {"per_second": sent / taken}
 
 
+async def publish_together(library: Library, seconds: float, most: int, clients: int) -> Figures:
+    """Messages per second of many that publish one by one at once, `most` in all."""
+    start = time.perf_counter()
+    found = await run_clients(library, clients, lambda _: _publish(library, seconds, most // clients))
+    return {"per_second": sum(found) / (time.perf_counter() - start)}
+
+
+async def _publish(library: Library, seconds: float, most: int) -> int:
+    sent, end = 0, time.perf_counter() + seconds
+    while time.perf_counter() < end and sent < most:
+        await library.send("noop")
+        sent += 1
+    return sent
+
+
 async def publish_bulk(library: Library, seconds: float, most: int) -> Figures:
     """Messages per second given to the library's bulk call by the thousand, `most` in all."""
     calls: list[tuple[Any, ...]] = [()] * BULK
@@ -149,7 +164,7 @@ async def start_latency(library: Library, seconds: float) -> Figures:
 MEASURES: dict[str, Callable[..., Coroutine[Any, Any, Figures]]] = {
     function.__name__: function
     for function in (
-        publish, publish_bulk, ready, drain, round_trip, round_trip_many, start_latency,
+        publish, publish_together, publish_bulk, ready, drain, round_trip, round_trip_many, start_latency,
     )
 }  # fmt: skip
 

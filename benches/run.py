@@ -24,6 +24,7 @@ from benches import machine, plots, report, work
 from benches.bench import PROJECT, Bench, Run
 from benches.failure import PeerFailed
 from benches.peers import PEERS, Peer
+from benches.rabbit_server import private_rabbitmq
 from benches.redis_server import private_redis
 from benches.results import Results
 from benches.scenarios import MEASUREMENTS, Measurement
@@ -128,6 +129,8 @@ def circumstances(run: Run, options: argparse.Namespace) -> dict[str, Any]:
             "appendfsync": options.appendfsync,
             "save": "off",
         }
+    if run.rabbit is not None:
+        found["rabbitmq"] = {"version": run.rabbit.version(), "queues": "durable, classic", "messages": "persistent"}
     if run.distance_proxy is not None:
         found["proxy"] = {f"at {distance} ms": describe(run.distance_proxy, distance) for distance in DISTANCES}
     return found
@@ -135,15 +138,19 @@ def circumstances(run: Run, options: argparse.Namespace) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def prepared(options: argparse.Namespace) -> Iterator[Run]:
-    """A run: its folder, its Redis if one is needed, and the proxy if there is one."""
+    """A run: its folder, its servers as far as they are needed, and the proxy if there is one."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="umbel-bench-")))
         redis = None
         if any(PEERS[name].store == "redis" for name in options.peers):
             persistence = ("--appendonly", options.appendonly, "--appendfsync", options.appendfsync)
             redis = stack.enter_context(private_redis(folder, persistence))
+        rabbit = None
+        if any(PEERS[name].store == "rabbitmq" for name in options.peers):
+            rabbit = stack.enter_context(private_rabbitmq(folder / "rabbitmq"))
+            rabbit.clear()
         proxy = options.proxy if "distance" in options.scenarios else None
-        yield Run(folder, redis, options.seconds, work.calibrate(), options.most, proxy)
+        yield Run(folder, redis, options.seconds, work.calibrate(), options.most, proxy, rabbit=rabbit)
 
 
 def progress(console: Console) -> Progress:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from servers.own_server import MariaServer, MemcachedServer, PostgresServer
+from servers.rabbit_server import RabbitServer
 from servers.redis_server import RedisServer, require_redis
 from servers.worker_process import StartWorker, WorkerProcess
 
@@ -52,6 +53,22 @@ def memcached_server() -> Iterator[MemcachedServer]:
     server = MemcachedServer()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def rabbit_server() -> Iterator[RabbitServer]:
+    """One for the session, for it takes seconds to start; tests use virtual hosts of their own (`rabbit_url`)."""
+    server = RabbitServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def rabbit_url(rabbit_server: RabbitServer) -> Iterator[str]:
+    """An empty virtual host."""
+    vhost = rabbit_server.new_vhost()
+    yield rabbit_server.url(vhost)
+    rabbit_server.drop_vhost(vhost)
 
 
 _databases = itertools.count(1)

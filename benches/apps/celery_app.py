@@ -11,7 +11,9 @@ from celery import Celery
 from benches import work
 from benches.library import BULK, PATIENCE
 
-app = Celery("bench", broker=os.environ["BENCH_BROKER"], backend=os.environ["BENCH_BROKER"])
+app = Celery(
+    "bench", broker=os.environ["BENCH_BROKER"], backend=os.environ.get("BENCH_BACKEND", os.environ["BENCH_BROKER"])
+)
 app.conf.broker_connection_retry_on_startup = True  # Its default is about to become this, and it warns until then.
 tasks = {function.__name__: app.task(function) for function in (work.noop, work.echo, work.now, work.stamp)}
 tasks |= {function.__name__: app.task(function) for function in (work.burn, work.wait)}

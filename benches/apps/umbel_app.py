@@ -10,7 +10,11 @@ from benches import work
 from benches.library import BULK, PATIENCE
 from umbel import AsyncResult, Umbel
 
-app = Umbel("bench", broker=os.environ.get("BENCH_BROKER"), backend=os.environ.get("BENCH_BROKER"))
+app = Umbel(
+    "bench",
+    broker=os.environ.get("BENCH_BROKER"),
+    backend=os.environ.get("BENCH_BACKEND", os.environ.get("BENCH_BROKER")),
+)
 tasks = {function.__name__: app.task(function) for function in (work.noop, work.echo, work.now, work.stamp)}
 tasks |= {function.__name__: app.task(function) for function in (work.burn, work.wait)}
 tasks["count"] = app.task(ignore_result=True)(work.count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benches.peers import celery, others, umbel
+from benches.peers import celery, others, rabbitmq, umbel
 from benches.peers.peer import Peer
 
 __all__ = ["ABSENT", "PEERS", "REFERENCE", "Peer"]
@@ -23,6 +23,10 @@ PEERS: dict[str, Peer] = {
         others.SAQ,
         others.CAULI,
         others.TARSK,
+        rabbitmq.NATIVE,
+        rabbitmq.PIKA,
+        rabbitmq.CELERY,
+        rabbitmq.BARE,
     )
 }
 

@@ -19,7 +19,9 @@ class Peer:
             filled in; `{share}` is also in its environment, as BENCH_SHARE.
         processes: How often that command is started.
         settings: Printed with the figures.
-        store: `redis`, or `sqlite`: a file of its own.
+        store: `redis`, `rabbitmq`, or `sqlite`: a file of its own.
+        scheme: Of its URL, on RabbitMQ.
+        measured: Names of the measurements it takes part in; None: in all.
         environment: Suffix of the virtual environment it lives in, where it cannot share the others'.
         slots: Tasks at once.
         waiting_slots: Tasks at once where tasks wait.
@@ -36,6 +38,8 @@ class Peer:
     settings: Mapping[str, str]
     processes: int = 1
     store: str = "redis"
+    scheme: str = "amqp"
+    measured: tuple[str, ...] | None = None
     environment: str = ""
     slots: int = 2
     waiting_slots: int = 32

@@ -70,4 +70,5 @@ class Measurement:
     def due(self, number: int, peer: Peer) -> bool:
         """Whether a peer is measured in the round of this number (from 0)."""
         again = self.rounds == EVERY or (self.rounds == OURS and peer.ours)
-        return self.wants(peer) and (number == 0 or again)
+        takes_part = self.wants(peer) if peer.measured is None else self.name in peer.measured
+        return takes_part and (number == 0 or again)

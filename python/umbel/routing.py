@@ -16,7 +16,7 @@ from umbel.config.conf import Settings
 from umbel.config.sources import import_by_name
 from umbel.exceptions import ImproperlyConfigured, QueueNotFound
 
-__all__ = ["Destination", "Exchange", "Queue", "Queues", "Router", "queues_from_conf"]
+__all__ = ["Destination", "Exchange", "Queue", "Queues", "Router", "queues_from_conf", "worker_direct"]
 
 
 @dataclass
@@ -60,6 +60,17 @@ class Queue:
     def exchange_type(self) -> str:
         """`direct`, `topic` or `fanout`."""
         return self.exchange.type if isinstance(self.exchange, Exchange) else "direct"
+
+
+def worker_direct(hostname: str | Queue) -> Queue:
+    """The queue of one worker alone, which it consumes if `worker_direct` is set; for `apply_async(queue=...)`.
+
+    Args:
+        hostname: The worker's node name, such as `w1@host`; a queue comes back as it is.
+    """
+    if isinstance(hostname, Queue):
+        return hostname
+    return Queue(f"{hostname}.dq2", Exchange("C.dq2"), hostname)
 
 
 class Queues(dict[str, Queue]):

@@ -80,6 +80,35 @@ def test_a_warm_stop_ends_in_time(app: Umbel, url: str, tmp_path: Path, start_wo
     assert app.client.queue_length("celery") == 1
 
 
+def test_a_soft_stop_lets_tasks_end(app: Umbel, url: str, tmp_path: Path, start_worker: StartWorker) -> None:
+    worker = start_worker("-c", "1", env=urls(url), app="apps.soft").wait_ready()
+    held, until = hold(app, tmp_path)
+    waiting = app.tasks["basic.add"].delay(1, 1)
+    worker.send_signal(signal.SIGQUIT)
+    worker.wait_for("Initiating Soft Shutdown, terminating in 60 seconds")
+    until.touch()
+    assert worker.process.wait(PATIENCE) == 0, worker.log()
+    assert "Cold" not in worker.log()
+    assert held.get(timeout=PATIENCE) == "held"  # type: ignore[attr-defined]
+    assert (waiting.state, app.client.queue_length("celery")) == (states.PENDING, 1)
+
+
+@pytest.mark.parametrize(("seconds", "signals"), [("0.3", 1), ("60", 2)])
+def test_a_soft_stop_ends_cold(
+    app: Umbel, url: str, tmp_path: Path, start_worker: StartWorker, seconds: str, signals: int
+) -> None:
+    worker = start_worker("-c", "1", env={**urls(url), "SOFT_SHUTDOWN": seconds}, app="apps.soft").wait_ready()
+    hold(app, tmp_path)
+    worker.send_signal(signal.SIGQUIT)
+    worker.wait_for("Initiating Soft Shutdown")
+    if signals == 2:
+        time.sleep(0.15)  # closer together they are one signal
+        worker.send_signal(signal.SIGQUIT)
+    assert worker.process.wait(PATIENCE) == 0, worker.log()
+    worker.wait_for("Cold shutdown")
+    assert app.client.queue_length("celery") == 1
+
+
 def test_remapped_sigterm_is_cold(app: Umbel, url: str, tmp_path: Path, start_worker: StartWorker) -> None:
     worker = start_worker("-c", "1", env={**urls(url), "REMAP_SIGTERM": "SIGQUIT"}).wait_ready()
     hold(app, tmp_path)

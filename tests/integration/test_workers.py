@@ -16,6 +16,7 @@ from servers.worker_process import StartWorker, urls, wait_until
 
 from umbel import Umbel, states
 from umbel.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from umbel.utils.nodenames import worker_direct
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -43,6 +44,27 @@ def test_only_the_chosen_queues_are_consumed(app: Umbel, url: str, start_worker:
     assert app.client.queue_length("celery") == 1
     start_worker("-X", "elsewhere", "-c", "1", "-n", "second", env=urls(url))
     assert plain.get(timeout=PATIENCE) == 2
+
+
+def test_a_worker_has_a_queue_of_its_own(app: Umbel, url: str, start_worker: StartWorker) -> None:
+    for name in ("first", "second"):
+        start_worker("-c", "1", "-n", f"{name}@host", env=urls(url), app="apps.soft").wait_ready()
+    for name in ("first", "second", "second"):
+        by_name = app.tasks["basic.request"].apply_async(queue=worker_direct(f"{name}@host"))
+        by_key = app.tasks["basic.request"].apply_async(exchange="C.dq2", routing_key=f"{name}@host")
+        assert [one.get(timeout=PATIENCE)["hostname"] for one in (by_name, by_key)] == [f"{name}@host"] * 2
+
+
+def test_nothing_is_held_that_does_not_run(
+    app: Umbel, url: str, tmp_path: Path, start_worker: StartWorker
+) -> None:
+    start_worker("-c", "2", env=urls(url), app="apps.soft").wait_ready()
+    until = tmp_path / "until"
+    held = [app.tasks["basic.hold"].delay(str(tmp_path / f"notes-{n}"), str(until), n) for n in range(5)]
+    wait_until(lambda: sum(bool(notes(tmp_path / f"notes-{n}")) for n in range(5)) == 2, PATIENCE, "two tasks")
+    assert app.client.queue_length("celery") == 3
+    until.touch()
+    assert [one.get(timeout=PATIENCE) for one in held] == list(range(5))
 
 
 def test_time_limits(app: Umbel, url: str, start_worker: StartWorker) -> None:

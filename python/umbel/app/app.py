@@ -67,6 +67,8 @@ class Umbel:
     """
 
     Context = Context
+    #: Base class of tasks, or its dotted path; the argument of that name replaces it.
+    task_cls: type[Task[..., Any]] | str = Task
 
     def __init__(
         self,
@@ -95,7 +97,8 @@ class Umbel:
         self.on_after_configure = Signal("app.on_after_configure")
         self.on_after_finalize = Signal("app.on_after_finalize")
         self._lock = threading.RLock()
-        self._task_cls = task_cls
+        if task_cls is not None:
+            self.task_cls = task_cls
         self._task_base: type[Task[..., Any]] | None = None
         self._client: _native.Client | None = None
         self._client_version = -1
@@ -113,6 +116,10 @@ class Umbel:
         if set_as_current:
             self.set_current()
         _current.register_app(self)
+        self.on_init()
+
+    def on_init(self) -> None:
+        """Called at the end of `__init__`; for subclasses."""
 
     # --- settings
 
@@ -203,7 +210,7 @@ class Umbel:
     def Task(self) -> Any:
         """The base class of this application's tasks; it may be replaced."""
         if self._task_base is None:
-            base: Any = self._task_cls or Task
+            base: Any = self.task_cls
             if isinstance(base, str):
                 base = import_by_name(base)
             self._task_base = type(
@@ -215,7 +222,7 @@ class Umbel:
 
     @Task.setter
     def Task(self, base: Any) -> None:
-        self._task_cls, self._task_base = base, None
+        self.task_cls, self._task_base = base, None
 
     @property
     def tasks(self) -> TaskRegistry:

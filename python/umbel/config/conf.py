@@ -9,6 +9,7 @@ from typing import Any
 
 from umbel.config.coercion import coerce
 from umbel.config.naming import resolve_strictly
+from umbel.config.redis_store import completed_url, store_options
 from umbel.config.settings import SETTINGS
 from umbel.config.sources import from_environment, read
 from umbel.exceptions import ImproperlyConfigured
@@ -270,7 +271,7 @@ def _result_backend(settings: Settings) -> Any:
     broker = settings["broker_write_url"]
     if given is None and isinstance(broker, str) and broker.startswith(_SELF_CONTAINED):
         return broker
-    return given
+    return completed_url(given, settings)
 
 
 def _broker_options(settings: Settings) -> Any:
@@ -278,7 +279,8 @@ def _broker_options(settings: Settings) -> Any:
 
 
 def _result_options(settings: Settings) -> Any:
-    return _with_tls(settings.plain("result_backend_transport_options"), settings["redis_backend_use_ssl"])
+    by_name, given = store_options(settings), settings.plain("result_backend_transport_options")
+    return _with_tls({**by_name, **(given or {})} if by_name else given, settings["redis_backend_use_ssl"])
 
 
 def _with_tls(options: dict[str, Any] | None, use_ssl: Any) -> dict[str, Any] | None:

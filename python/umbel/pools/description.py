@@ -12,7 +12,7 @@ from umbel.backends.opening import is_native, store_settings
 from umbel.config import Settings
 from umbel.exceptions import ImproperlyConfigured
 from umbel.pools.task_signals import wanted_signals
-from umbel.routing import Queues, queues_from_conf
+from umbel.routing import Queue, Queues, queues_from_conf, worker_direct
 from umbel.serialization import accepted
 from umbel.utils.time import rate
 
@@ -46,6 +46,7 @@ SETTINGS = (
     "timezone",
     "worker_autoscaler",
     "worker_concurrency",
+    "worker_disable_prefetch",
     "worker_enable_remote_control",
     "worker_hijack_root_logger",
     "worker_lease",
@@ -61,6 +62,7 @@ SETTINGS = (
     "worker_redirect_stdouts",
     "worker_redirect_stdouts_level",
     "worker_shutdown_timeout",
+    "worker_soft_shutdown_timeout",
     "worker_task_log_datefmt",
     "worker_task_log_format",
 )
@@ -125,7 +127,10 @@ def describe(app: Umbel, request: LoadRequest) -> AppDescription:
         name=app.main or "default",
         settings={**_store_settings(app.conf), **{name: app.conf[name] for name in SETTINGS}, **_urls(app.conf)},
         tasks=[task_entry(task) for task in app.tasks.values()],
-        queues=consumed_queues(queues_from_conf(app.conf), request.queues, request.exclude_queues),
+        queues=[
+            *consumed_queues(queues_from_conf(app.conf), request.queues, request.exclude_queues),
+            *([_binding(worker_direct(request.hostname))] if app.conf.worker_direct else []),
+        ],
         accept=sorted(accepted(app.conf.accept_content)),
         signals=wanted_signals(),
     )
@@ -214,12 +219,13 @@ def consumed_queues(queues: Queues, only: Sequence[str] = (), without: Sequence[
     chosen = queues.consume_from
     if not chosen:
         raise ImproperlyConfigured(f"No queue is left to consume: -X excludes all of {', '.join(offered)}")
-    return [
-        {
-            "name": name,
-            "exchange": queue.exchange_name,
-            "routing_key": queue.routing_key,
-            "kind": cast(ExchangeKind, queue.exchange_type),
-        }
-        for name, queue in chosen.items()
-    ]
+    return [_binding(queue) for queue in chosen.values()]
+
+
+def _binding(queue: Queue) -> QueueBinding:
+    return {
+        "name": queue.name,
+        "exchange": queue.exchange_name,
+        "routing_key": queue.routing_key,
+        "kind": cast(ExchangeKind, queue.exchange_type),
+    }

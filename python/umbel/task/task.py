@@ -424,6 +424,32 @@ class Task(Generic[P, R]):
             options["queue"] = routing_key
         return options
 
+    def signature_from_request(
+        self,
+        request: Context | None = None,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        queue: str | None = None,
+        **extra_options: Any,
+    ) -> Any:
+        """The signature of a call like the one that runs: its arguments, workflow and destination.
+
+        Args:
+            request: Another call than the present one.
+            args: Other arguments; likewise `kwargs`.
+            queue: Another destination.
+            extra_options: Of `apply_async`.
+        """
+        request = self.request if request is None else request
+        options = {**self._retry_options(request), **extra_options}
+        if queue:
+            options.update(queue=queue, exchange=None, routing_key=None)
+        return self.signature(
+            request.args if args is None else args, request.kwargs if kwargs is None else kwargs, options
+        )
+
+    subtask_from_request = signature_from_request
+
     def _hand_in_retry(self, request: Context, args: Any, kwargs: Any, options: dict[str, Any]) -> None:
         try:
             prepared = self.app.sender.prepare(self.name, tuple(args or ()), kwargs, options, self)

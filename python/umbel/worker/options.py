@@ -74,18 +74,25 @@ class WorkerOptions:
         return count
 
 
+def _prefetch_multiplier(options: WorkerOptions, settings: Mapping[str, Any]) -> int | None:
+    if settings["worker_disable_prefetch"]:
+        return 1
+    given = options.prefetch_multiplier
+    multiplier: int | None = settings["worker_prefetch_multiplier"] if given is None else given
+    return multiplier
+
+
 def engine_options(
     options: WorkerOptions, settings: Mapping[str, Any], accept: Sequence[str], queues: Sequence[str]
 ) -> dict[str, Any]:
     """Options of `umbel._native.Worker`; `accept` are MIME names."""
-    multiplier = options.prefetch_multiplier
     exchange = f"{settings['control_exchange']}.pidbox" if settings["worker_enable_remote_control"] else None
     found = {
         "hostname": options.node,
         "queues": list(queues),
         "timezone": settings["timezone"],
         "accept_content": list(accept),
-        "prefetch_multiplier": settings["worker_prefetch_multiplier"] if multiplier is None else multiplier,
+        "prefetch_multiplier": _prefetch_multiplier(options, settings),
         "max_deliveries": settings["task_max_deliveries"],
         "shutdown_timeout": settings["worker_shutdown_timeout"],
         "result_expires": settings["result_expires"],

@@ -58,6 +58,7 @@ class Supervisor:
 
     Args:
         shutdown_timeout: Of a warm stop, seconds; None waits for ever.
+        soft_shutdown_timeout: How long running tasks may go on once a cold stop is asked for, seconds.
         retries: When to give up on a broker that cannot be reached.
         on_ready: Called once, when the broker has been reached.
         autoscaler: Decides how many processes the pool has; None: they are as many as it has at first.
@@ -72,6 +73,7 @@ class Supervisor:
         pool: Pool,
         inbox: SignalInbox,
         shutdown_timeout: float | None,
+        soft_shutdown_timeout: float = 0.0,
         retries: RetryLimits = RetryLimits(),
         on_ready: Callable[[], None] = lambda: None,
         autoscaler: Autoscaler | None = None,
@@ -84,6 +86,7 @@ class Supervisor:
         self._pool = pool
         self._inbox = inbox
         self._shutdown_timeout = shutdown_timeout
+        self._soft_shutdown_timeout = soft_shutdown_timeout
         self._retries = retries
         self._on_ready = on_ready
         self._signals = signals
@@ -133,6 +136,8 @@ class Supervisor:
         """Begins to stop, or makes a warm stop a cold one."""
         if self._stopping in (kind, "cold"):
             return
+        if kind == "cold" and self._soft_shutdown_timeout:
+            return self._stop_softly()
         first = self._stopping is None
         self._stopping = kind
         logger.warning("worker: %s shutdown (MainProcess)", kind.capitalize())
@@ -144,6 +149,13 @@ class Supervisor:
             self.call_later(STOP_GRACE, self._give_up)
         elif self._shutdown_timeout is not None:
             self.call_later(self._shutdown_timeout + STOP_GRACE, self._give_up)
+
+    def _stop_softly(self) -> None:
+        """A warm stop that becomes a cold one after the soft timeout, or when a cold one is asked for again."""
+        seconds, self._soft_shutdown_timeout = self._soft_shutdown_timeout, 0.0
+        logger.warning("Initiating Soft Shutdown, terminating in %g seconds", seconds)
+        self.stop("warm")
+        self.call_later(seconds, lambda: self.stop("cold"))
 
     # --- what a pool asks for (`umbel.pools.base.Supervisor`) -----------------------------------------------------
 

@@ -180,6 +180,7 @@ class Worker:
             pool,
             self._inbox,
             settings["worker_shutdown_timeout"],
+            settings["worker_soft_shutdown_timeout"],
             RetryLimits.from_settings(settings),
             lambda: self._on_ready(description),
             autoscaler,

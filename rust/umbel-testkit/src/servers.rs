@@ -1,5 +1,7 @@
 //! Private servers for tests: each with a port, a folder and a process of its own, gone when dropped.
 
+mod rabbit;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -8,6 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+pub use rabbit::RabbitServer;
 
 /// Longest time a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -209,7 +213,7 @@ fn answers(socket: &Path) -> bool {
     asked.is_ok() && stream.read(&mut reply).is_ok() && matches!(&reply[..5], b"+PONG" | b"-NOAU")
 }
 
-/// Certificates for one server: an authority of its own, and a certificate for loopback signed by it.
+/// Certificates for one server: an authority of its own, a certificate for loopback and one of a client `guest` signed by it.
 mod certificates {
     use std::path::Path;
     use std::process::{Command, Stdio};
@@ -222,6 +226,8 @@ mod certificates {
             "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=umbel-ca",
             "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key -out server.csr -subj /CN=umbel",
             "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out server.crt -days 2 -extfile extensions",
+            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout client.key -out client.csr -subj /CN=guest",
+            "x509 -req -in client.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out client.crt -days 2 -extfile extensions",
         ] {
             let made = Command::new("openssl")
                 .args(arguments.split(' '))

@@ -133,6 +133,19 @@ class ImportedBase(Task):  # type: ignore[type-arg]
     pass
 
 
+def test_a_subclass_names_its_base_of_tasks_and_hears_of_its_making() -> None:
+    class Application(Umbel):
+        task_cls = f"{__name__}:ImportedBase"
+
+        def on_init(self) -> None:
+            self.conf.task_default_queue = f"made-for-{self.main}"
+
+    one = Application("one", set_as_current=False)
+    assert issubclass(one.Task, ImportedBase)
+    assert one.conf.task_default_queue == "made-for-one"
+    assert Application("two", task_cls=Task, set_as_current=False).task_cls is Task
+
+
 def test_class_based_tasks(app: Umbel) -> None:
     class Adder(app.Task):  # type: ignore[name-defined, misc]
         def run(self, x: int, y: int) -> int:

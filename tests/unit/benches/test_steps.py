@@ -28,7 +28,9 @@ def test_some_measurements_are_taken_once_and_some_of_some_peers() -> None:
     assert [number for number, name in computing if name == "umbel-sqlite"] == [0, 1, 2]
     assert [number for number, name in computing if name == "rq"] == [0]
     idle = [number for number, measurement, _ in taken if measurement.name == "footprint"]
-    assert idle == [0] * len(ALL)
+    assert idle == [0] * sum(peer.measured is None for peer in ALL)
+    rabbit = {peer.name for _, measurement, peer in taken if measurement.name == "publish-8"}
+    assert rabbit == {"umbel-rabbitmq", "umbel-pika", "celery-rabbitmq"}
     far = {peer.name for _, measurement, peer in taken if measurement.name == "distance"}
     assert {"umbel-prefork", "umbel-threads", "celery-prefork"} <= far
     assert "umbel-sqlite" not in far

@@ -27,6 +27,8 @@ OURS = {
 DIFFERENT = {
     "beat_scheduler",
     "broker_connection_retry_on_startup",
+    "redis_socket_keepalive",
+    "redis_socket_timeout",
     "task_acks_late",
     "task_reject_on_worker_lost",
     "worker_autoscaler",

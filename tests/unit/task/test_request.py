@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from umbel import Umbel
 from umbel.task import Context, Task
 
 celery_task = pytest.importorskip("celery.app.task", reason="the peer of the comparison")
@@ -107,3 +108,20 @@ def test_fields_can_be_changed() -> None:
     request.clear()
     assert request.id is None
     assert request.children == []
+
+
+def test_a_signature_of_the_request() -> None:
+    app = Umbel(broker="memory://", set_as_current=False)
+
+    @app.task(name="add")
+    def add(x: int, k: int = 0) -> int:
+        return x + k
+
+    request = of_job({**HEADERS, "stamps": {}, "root_id": "root", "group": "g"})
+    same = add.signature_from_request(request, countdown=5)
+    assert (same.task, same.args, same.kwargs) == ("add", (1,), {"k": 2})
+    options = same.options
+    assert (options["task_id"], options["root_id"], options["queue"], options["countdown"]) == ("i", "root", "celery", 5)
+    assert (options["time_limit"], options["retries"]) == (9, 2)
+    other = add.subtask_from_request(request, args=(7,), kwargs={}, queue="elsewhere")
+    assert (other.args, other.kwargs, other.options["queue"]) == ((7,), {}, "elsewhere")

@@ -43,6 +43,13 @@ def test_a_concurrency_that_is_none(wrong: Any) -> None:
         WorkerOptions(concurrency=wrong).slots(settings(), "prefork")
 
 
+@pytest.mark.parametrize(("option", "disable", "multiplier"), [(None, True, 1), (8, True, 1), (8, False, 8)])
+def test_prefetching_can_be_turned_off(option: int | None, disable: bool, multiplier: int) -> None:
+    options = WorkerOptions(hostname="w1@h", prefetch_multiplier=option)
+    found = engine_options(options, settings(worker_disable_prefetch=disable), ["application/json"], ["a"])
+    assert found["prefetch_multiplier"] == multiplier
+
+
 def test_the_engine_hears_of_settings_and_options() -> None:
     found = engine_options(
         WorkerOptions(hostname="w1@h", prefetch_multiplier=2),

@@ -11,8 +11,8 @@ use super::output::Output;
 use super::pool::{State, UNKNOWN};
 use super::steady::{Micros, Now};
 
-/// A child that has been on one job for this long keeps the others from nobody.
-const STALL: Micros = 20_000;
+/// A child that has been on one job for this long keeps the others from nobody. A busy one may be silent for 20 ms.
+const STALL: Micros = 30_000;
 
 impl Engine {
     /// Gives waiting jobs to children that want some.

@@ -7,8 +7,8 @@ use super::job::JobId;
 use super::output::Output;
 use super::steady::{Micros, Now};
 
-/// Work to hand to a child beyond what runs there.
-const WORK_AHEAD: Micros = 10_000;
+/// Work to hand to a child beyond what runs there: more than it does between two reports (20 ms under load).
+const WORK_AHEAD: Micros = 40_000;
 
 /// A child is topped up when its work has fallen below this.
 const LOW_WATER: Micros = WORK_AHEAD / 2;

@@ -3,8 +3,8 @@
 //! 1. The link thread reads frames, and so does one of the executors while it has nothing to do. Jobs wait in a local
 //!    queue; executors (one or many threads) take them with [`ChildLink::next`].
 //! 2. What executors report collects in a buffer. Whoever finishes a job while nothing else is waiting writes it out
-//!    at once; so does one who finds the buffer large or [`shared::LINGER`] old. Thus a busy child writes once per batch
-//!    and an idle one without delay.
+//!    at once; so does one who finds the buffer large or due. Thus a busy child writes once per batch and an idle one
+//!    without delay. A report is due after 5 ms, or as long as its job had waited here to start, up to 20 ms.
 //! 3. Whatever is still in the buffer after that time is written by the link thread, which needs no lock that an
 //!    executor holds while it runs a task (in particular not the GIL).
 //! 4. A recall needs no executor: the link thread answers it while tasks run.
@@ -114,7 +114,7 @@ impl ChildLink {
         self.shared.lock().companions.remove(&job).unwrap_or_default()
     }
 
-    /// Reports how a job ended. Written within about 5 ms, at once if nothing else waits to run; never waits unless
+    /// Reports how a job ended. Written within about 20 ms, at once if nothing else waits to run; never waits unless
     /// the main process is slow to read. `TooLarge` leaves the job running.
     pub fn finish(&self, outcome: &Outcome) -> Result<(), LinkError> {
         if self.report(outcome)? {
@@ -124,7 +124,7 @@ impl ChildLink {
     }
 
     /// The first half of [`ChildLink::finish`], which never waits. True if [`ChildLink::write`] must follow; else the
-    /// link thread writes the report within 5 ms.
+    /// link thread writes the report when it is due.
     pub fn report(&self, outcome: &Outcome) -> Result<bool, LinkError> {
         check(fields::outcome_size(outcome))?;
         let mut state = self.shared.lock();
@@ -141,7 +141,7 @@ impl ChildLink {
     /// As [`ChildLink::write`], by the link thread: for callers that must not wait at all.
     pub fn write_soon(&self) {
         let mut state = self.shared.lock();
-        (state.hurried, state.active, state.armed) = (true, true, true);
+        (state.hurried, state.active, state.looks_at) = (true, true, Some(Instant::now()));
         drop(state);
         self.shared.wake();
     }
@@ -162,7 +162,7 @@ impl ChildLink {
         let mut state = self.shared.lock();
         state.seal();
         frame::put_progress(&mut state.out, job, result);
-        state.since_now();
+        state.write_soon();
         self.shared.arm(&mut state);
         Ok(())
     }
@@ -190,7 +190,7 @@ impl ChildLink {
         }
         state.seal();
         frame::put_ids(&mut state.out, frame::WANTS_RELIEF, &[]);
-        state.since_now();
+        state.write_soon();
         self.shared.arm(&mut state);
     }
 

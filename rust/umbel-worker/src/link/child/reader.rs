@@ -3,11 +3,11 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{MutexGuard, PoisonError, TryLockError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::shared::{LINGER, Shared};
+use super::shared::Shared;
 use super::state::State;
 use crate::engine::{Job, JobId};
 use crate::link::frame::ToChild;
@@ -35,20 +35,24 @@ impl Shared {
             self.write_out(state);
             return None;
         }
-        let age = state.oldest.map(|oldest| oldest.elapsed());
-        match age {
-            Some(age) if age < LINGER && !state.hurried => return Some(Some(LINGER - age)),
+        let now = Instant::now();
+        // One more look while there is traffic spares it a wake-up for each batch.
+        let again = now + state.linger();
+        match state.due {
+            Some(due) if due > now && !state.hurried => {
+                state.looks_at = Some(due);
+                return Some(Some(due - now));
+            }
             Some(_) => {
                 (state.active, state.hurried) = (false, false);
-                state.armed = true;
+                state.looks_at = Some(again);
                 self.write_out(state);
-                return Some(Some(LINGER));
+                return Some(Some(again.saturating_duration_since(Instant::now())));
             }
             None => {}
         }
-        // One more look while there is traffic spares it a wake-up for each batch.
-        state.armed = std::mem::take(&mut state.active);
-        Some(state.armed.then_some(LINGER))
+        state.looks_at = std::mem::take(&mut state.active).then_some(again);
+        Some(state.looks_at.map(|again| again - now))
     }
 
     /// Waits for the socket, whose readiness it returns, for the eventfd `wake`, a signal or the timeout.
@@ -154,12 +158,12 @@ impl Shared {
             self.write_out(state);
             return;
         }
-        let count = jobs.len();
-        state.waiting.extend(jobs);
+        let (count, now) = (jobs.len(), Instant::now());
+        state.waiting.extend(jobs.into_iter().map(|job| (now, job)));
         match reader {
             // They are about to be reported as started: this thread is awake and can promise to look.
             Reader::LinkThread => {
-                (state.armed, state.active) = (true, true);
+                (state.looks_at, state.active) = (Some(now), true);
                 self.call_some(&state, count);
             }
             // One of them is its own.

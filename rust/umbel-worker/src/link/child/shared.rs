@@ -1,19 +1,15 @@
 //! What executors and the link thread do with the state they share: take jobs, and write reports.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::reader::{Heard, Reader};
-use super::state::State;
+use super::state::{LINGER, State};
 use crate::engine::Job;
 use crate::link::incoming::Incoming;
 use crate::link::outgoing;
-
-/// How long a report may wait for company.
-pub(super) const LINGER: Duration = Duration::from_millis(5);
 
 /// Buffered bytes at which a report is written at once.
 const ENOUGH: usize = 32 << 10;
@@ -107,33 +103,30 @@ impl Shared {
 
     /// The next of the waiting jobs, which has started now.
     pub(super) fn start_next(&self, state: &mut State) -> Option<Job> {
-        let job = state.waiting.pop_front()?;
-        state.started.push(job.id);
-        state.since_now();
+        let job = state.start()?;
         self.arm(state);
-        state.running.insert(job.id, job.clone());
         if job.batch.is_some() {
-            start_companions(state, &job);
+            state.start_companions(&job);
         }
         Some(job)
     }
 
     /// A job has ended: whether its report is to be written now because nothing else would give an occasion soon.
     pub(super) fn is_due(&self, state: &mut State) -> bool {
-        let due = state.waiting.is_empty()
-            || state.out.len() > ENOUGH
-            || state.oldest.is_some_and(|oldest| oldest.elapsed() > LINGER);
+        let due =
+            state.waiting.is_empty() || state.out.len() > ENOUGH || state.due.is_some_and(|due| due <= Instant::now());
         if !due {
             self.arm(state);
         }
         due
     }
 
-    /// Makes sure that the link thread looks at the buffer within `LINGER`.
+    /// Makes sure that the link thread looks at the buffer when it is due.
     pub(super) fn arm(&self, state: &mut State) {
         state.active = true;
-        if !state.armed {
-            state.armed = true;
+        let Some(due) = state.due else { return };
+        if state.looks_at.is_none_or(|looks_at| looks_at > due) {
+            state.looks_at = Some(due);
             self.wake();
         }
     }
@@ -221,22 +214,10 @@ impl Shared {
         state.waiting.clear();
         state.started.clear();
         state.out.clear();
-        (state.open, state.oldest) = (None, None);
+        (state.open, state.due) = (None, None);
         self.call_all(state);
         self.written.notify_all();
     }
-}
-
-/// The waiting jobs of the same batch start with a job.
-fn start_companions(state: &mut State, leader: &Job) {
-    let of_batch = |job: &Job| job.batch == leader.batch;
-    let (companions, others) = state.waiting.drain(..).partition::<VecDeque<Job>, _>(of_batch);
-    state.waiting = others;
-    for job in &companions {
-        state.started.push(job.id);
-        state.running.insert(job.id, job.clone());
-    }
-    state.companions.insert(leader.id, companions.into());
 }
 
 /// Makes an eventfd readable. Fails only when its counter is full, and then it is.

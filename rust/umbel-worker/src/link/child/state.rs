@@ -1,14 +1,24 @@
 //! What a child's link knows: jobs that wait and run, and reports not yet written.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::engine::{Cancel, Job, JobId, Outcome};
 use crate::link::{fields, frame};
 
+/// How long a report may wait for company.
+pub(super) const LINGER: Duration = Duration::from_millis(5);
+
+/// The same, where jobs wait for longer than that before they start.
+const LONGEST_LINGER: Duration = Duration::from_millis(20);
+
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) waiting: VecDeque<Job>,
+    /// Jobs that have not started, and when they came.
+    pub(super) waiting: VecDeque<(Instant, Job)>,
+    /// How long the job that started last had waited here. What is said of it may wait as long, within bounds: that
+    /// makes nobody's wait more than twice as long, and each report of a busy child costs the tasks time.
+    waited: Duration,
     /// Threads that sleep in `next`.
     pub(super) sleepers: usize,
     /// A thread listens at the socket in `next`.
@@ -26,15 +36,15 @@ pub(super) struct State {
     /// Encoded frames not yet written; `open` is where its last one starts if that is a `Finished` that may grow.
     pub(super) out: Vec<u8>,
     pub(super) open: Option<usize>,
-    /// Since when something has been waiting to be written.
-    pub(super) oldest: Option<Instant>,
+    /// When what is unsent is to be written.
+    pub(super) due: Option<Instant>,
     /// A thread is writing; it looks again before it stops.
     pub(super) writing: bool,
     /// Buffers of the last write, for the next.
     pub(super) spare: (Vec<u8>, Vec<u8>),
 
-    /// The link thread will look at the buffer within `LINGER` by itself.
-    pub(super) armed: bool,
+    /// When the link thread will look at the buffer by itself.
+    pub(super) looks_at: Option<Instant>,
     /// It is to write at once what is in the buffer.
     pub(super) hurried: bool,
     /// Something was reported since it last looked.
@@ -53,10 +63,42 @@ impl State {
         !self.started.is_empty() || !self.out.is_empty()
     }
 
-    pub(super) fn since_now(&mut self) {
-        if self.oldest.is_none() {
-            self.oldest = Some(Instant::now());
+    /// The next of the waiting jobs, which starts now.
+    pub(super) fn start(&mut self) -> Option<Job> {
+        let (came, job) = self.waiting.pop_front()?;
+        let now = Instant::now();
+        self.waited = now.saturating_duration_since(came);
+        self.started.push(job.id);
+        self.write_by(now + self.linger());
+        self.running.insert(job.id, job.clone());
+        Some(job)
+    }
+
+    /// The waiting jobs of the same batch start with a job.
+    pub(super) fn start_companions(&mut self, leader: &Job) {
+        let of_batch = |(_, job): &(Instant, Job)| job.batch == leader.batch;
+        let (companions, others) = self.waiting.drain(..).partition::<VecDeque<_>, _>(of_batch);
+        self.waiting = others;
+        let companions: Vec<Job> = companions.into_iter().map(|(_, job)| job).collect();
+        for job in &companions {
+            self.started.push(job.id);
+            self.running.insert(job.id, job.clone());
         }
+        self.companions.insert(leader.id, companions);
+    }
+
+    /// How long a report about a job may wait.
+    pub(super) fn linger(&self) -> Duration {
+        self.waited.clamp(LINGER, LONGEST_LINGER)
+    }
+
+    /// Something has come into the buffer.
+    pub(super) fn write_soon(&mut self) {
+        self.write_by(Instant::now() + LINGER);
+    }
+
+    fn write_by(&mut self, moment: Instant) {
+        self.due = Some(self.due.map_or(moment, |due| due.min(moment)));
     }
 
     /// Ends a `Finished` frame that could have grown.
@@ -74,19 +116,21 @@ impl State {
             self.open = Some(frame::open(&mut self.out, frame::FINISHED));
         }
         fields::put_outcome(&mut self.out, outcome);
-        self.since_now();
+        if self.due.is_none() {
+            self.write_by(Instant::now() + self.linger());
+        }
     }
 
     /// Reports what waits as returned.
     pub(super) fn give_back(&mut self) {
-        let jobs: Vec<JobId> = self.waiting.drain(..).map(|job| job.id).collect();
+        let jobs: Vec<JobId> = self.waiting.drain(..).map(|(_, job)| job.id).collect();
         self.put_returned(&jobs);
     }
 
     pub(super) fn put_returned(&mut self, jobs: &[JobId]) {
         self.seal();
         frame::put_ids(&mut self.out, frame::RETURNED, jobs);
-        self.since_now();
+        self.write_soon();
     }
 
     /// Everything unsent: a frame of what started, which precedes all else, and the other frames.
@@ -98,7 +142,7 @@ impl State {
             self.started.clear();
         }
         std::mem::swap(&mut self.out, &mut second);
-        self.oldest = None;
+        self.due = None;
         (first, second)
     }
 
@@ -114,7 +158,7 @@ impl State {
     pub(super) fn recall(&mut self, jobs: &[JobId]) -> Vec<JobId> {
         let wanted: HashSet<JobId> = jobs.iter().copied().collect();
         let mut back = Vec::new();
-        self.waiting.retain(|job| {
+        self.waiting.retain(|(_, job)| {
             let recalled = wanted.contains(&job.id);
             if recalled {
                 back.push(job.id);

@@ -1,0 +1,5 @@
+"""Names of workers."""
+
+from umbel.routing import worker_direct
+
+__all__ = ["worker_direct"]
