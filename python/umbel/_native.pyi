@@ -286,6 +286,7 @@ class TaskDict(TypedDict, total=False):
     flush_every: int  # so many calls at most are run as one
     flush_interval: float  # seconds until fewer are
     unique: bool  # its messages may hold locks
+    tells_failures: bool  # code is to be called when it fails, also where its child cannot do that any more
 
 @final
 class Worker:

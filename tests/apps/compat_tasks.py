@@ -33,6 +33,17 @@ def note(path: str, text: str) -> None:
         os.close(descriptor)
 
 
+#: Fields of a request that Celery's user guide and its class name.
+REQUEST = (
+    "args", "called_directly", "chain", "chord", "correlation_id", "callbacks", "delivery_info", "errbacks", "eta",
+    "expires", "group", "group_index", "headers", "hostname", "id", "ignore_result", "is_eager", "kwargs",
+    "logfile", "loglevel",
+    "origin", "parent_id", "properties", "replaced_task_nesting", "reply_to", "retries", "root_id", "shadow",
+    "stamped_headers", "stamps", "taskset", "timelimit", "time_limit", "soft_time_limit", "utc", "task", "lang",
+    "argsrepr", "kwargsrepr",
+)  # fmt: skip
+
+
 def define(app: Any, who: str) -> None:
     """Registers the tasks; `who` says on which side they run."""
 
@@ -48,6 +59,10 @@ def define(app: Any, who: str) -> None:
     def who_runs(self: Any) -> list[Any]:
         info = self.request
         return [who, info.id, info.root_id, info.parent_id, info.retries, info.headers]
+
+    @app.task(name="compat.request", bind=True)
+    def request(self: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {name: getattr(self.request, name, "(no such field)") for name in REQUEST}
 
     @app.task(name="compat.fail")
     def fail(kind: str, *args: Any) -> None:

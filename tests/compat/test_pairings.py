@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import json
+import re
 import uuid
 from collections import Counter
 from decimal import Decimal
@@ -44,6 +46,40 @@ def test_the_request_is_the_same(producer: Any, worker: str) -> None:
     assert parent is None
     assert retries == 0
     assert headers["x-trace"] == "abc"
+
+
+#: How tasks are called whose requests are compared.
+CALLS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "full": {
+        "countdown": 0.1, "expires": 600, "priority": 3, "headers": {"x-trace": "abc"}, "shadow": "shown",
+        "time_limit": 50, "soft_time_limit": 40, "argsrepr": "(secret)", "kwargsrepr": "{secret}",
+        "ignore_result": False,
+        "reply_to": "somebody", "link": {"task": "compat.same", "args": [], "options": {}},
+    },
+    "stamped": {"stamped_headers": ["tenant"], "tenant": "acme"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_every_field_of_a_request_is_the_same(producer: Any, workers: Any, call: str) -> None:
+    seen = {}
+    for worker in workers:
+        options = {**CALLS[call], "queue": f"for-{worker}", "task_id": f"{uuid.uuid4()}", "origin": "here"}
+        if call != "full":
+            options["reply_to"] = "somebody"
+        result = producer.tasks["compat.request"].apply_async((1, "two"), {"three": 3}, **options)
+        text = json.dumps(result.get(timeout=PATIENCE), sort_keys=True, default=str)
+        text = (
+            text.replace(options["task_id"], "the id").replace(f"for-{worker}", "the queue").replace(f"{worker}@", "@")
+        )
+        seen[worker] = json.loads(re.sub(r"\d{4}-\d\d-\d\dT[^\"]*", "a moment", text))
+    for request in seen.values():
+        del request["hostname"]
+        # Those of the envelope in Redis, which are not the message's own.
+        for name in ("delivery_tag", "delivery_info", "body_encoding"):
+            request["properties"].pop(name, None)
+    assert seen["umbel"] == seen["celery"]
 
 
 VALUES: dict[str, Any] = {

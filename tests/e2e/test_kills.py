@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from apps.basic import notes
 from servers.stack import PATIENCE
-from servers.worker_process import StartWorker, WorkerProcess, alive, children_of, urls, wait_until
+from servers.worker_process import SHORT_LEASE, StartWorker, WorkerProcess, alive, children_of, urls, wait_until
 
 from umbel import Umbel
 from umbel.result import AsyncResult
@@ -127,10 +127,11 @@ def test_a_worker_that_lives_takes_over_from_one_that_was_killed(
     app: Umbel, url: str, tmp_path: Path, start_worker: StartWorker
 ) -> None:
     path, until = tmp_path / "notes", tmp_path / "never"
-    first = start_worker("-c", "1", "-n", "first", env=urls(url)).wait_ready()
+    env = {**urls(url), **SHORT_LEASE}
+    first = start_worker("-c", "1", "-n", "first", env=env).wait_ready()
     held = app.tasks["basic.hold"].delay(str(path), str(until))
     wait_until(lambda: notes(path), PATIENCE, "a running task")
-    start_worker("-c", "1", "-n", "second", env=urls(url)).wait_ready()
+    start_worker("-c", "1", "-n", "second", env=env).wait_ready()
     until.touch()
     os.kill(first.pid, signal.SIGSTOP)
     for pid in (first.pid, first.zygote(), *first.task_children(1)):

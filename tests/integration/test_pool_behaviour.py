@@ -16,12 +16,14 @@ from typing import Any
 import pytest
 from apps import behaving
 from apps.basic import OwnError, notes
+from servers.redis_server import RedisServer
 from servers.stack import PATIENCE
 from servers.worker_process import StartWorker, WorkerProcess, children_of, urls, wait_until
 
 from umbel import Umbel, states
 from umbel.exceptions import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
 
+REDIS_DATABASE = 60
 POOLS = ("prefork", "asyncio", "gevent", "eventlet", "threads", "solo")
 #: Pools whose children are processes.
 IN_PROCESSES = ("prefork", "asyncio", "gevent", "eventlet")
@@ -40,14 +42,20 @@ LIMITS = {
     ("eventlet", "sync"): ("soft", "hard"),
     ("eventlet", "async"): ("soft", "hard"),
 }
-CASES = [(pool, flavour) for pool in POOLS for flavour in behaving.FLAVOURS]
 #: Each pool with the kind of task it is for; asyncio also with plain functions, which take another way there.
 USUAL = [(pool, "async" if pool == "asyncio" else "sync") for pool in POOLS] + [("asyncio", "sync")]
+#: Broker, pool and kind of task.
+CASES = [("sqlite", pool, flavour) for pool in POOLS for flavour in behaving.FLAVOURS]
+CASES += [("redis", pool, flavour) for pool in POOLS for flavour in behaving.FLAVOURS if (pool, flavour) in USUAL]
 
 
 def cases(*pools: str) -> pytest.MarkDecorator:
     """Of these pools, with plain functions and with coroutines. A worker runs until another pool's turn comes."""
-    chosen = [case for case in CASES if not pools or case[0] in pools]
+    chosen = [
+        pytest.param((broker, pool), flavour, id=f"{broker}-{pool}-{flavour}")
+        for broker, pool, flavour in CASES
+        if not pools or pool in pools
+    ]
     return pytest.mark.parametrize(("worker", "flavour"), chosen, indirect=["worker"], scope="module")
 
 
@@ -63,9 +71,14 @@ class Running:
 
 @pytest.fixture(scope="module")
 def worker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    pool = request.param
+    broker, pool = request.param
     folder = tmp_path_factory.mktemp(pool)
     url = f"sqlite:///{folder}/umbel.sqlite3"
+    if broker == "redis":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        url = server.url(REDIS_DATABASE)
+        with server.connect(REDIS_DATABASE) as connection:
+            connection.flushdb()
     app = behaving.build(broker_url=url, result_backend=url)
     process = WorkerProcess(folder, ["-l", "INFO", "-P", pool, "-c", "3", "-n", pool], urls(url), app="apps.behaving")
     process.wait_ready()
@@ -215,10 +228,11 @@ def test_coroutines_clean_up_at_their_limits(worker: Running, flavour: str, path
     assert sorted(noted(f"{path}-2", 2)) == ["first cleaned up", "second cleaned up"]
 
 
-@cases("asyncio")
-def test_a_coroutine_that_refuses_to_be_cancelled_costs_its_process(worker: Running, flavour: str, path: str) -> None:
-    if flavour == "sync":
-        return
+# Takes as long as the process is given to come to an end.
+@pytest.mark.parametrize(
+    "worker", [pytest.param(("sqlite", "asyncio"), id="sqlite-asyncio")], indirect=True, scope="module"
+)
+def test_a_coroutine_that_refuses_to_be_cancelled_costs_its_process(worker: Running, path: str) -> None:
     limited = worker["async.stubborn"].apply_async((path,), time_limit=0.2)
     with pytest.raises(TimeLimitExceeded):
         limited.get(timeout=PATIENCE)

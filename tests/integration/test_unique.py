@@ -93,7 +93,7 @@ def test_a_retry_keeps_its_lock(app: Umbel) -> None:
     @app.task(name="unique.retries", bind=True, unique=True, max_retries=1)
     def retries(self: Any) -> int:
         if self.request.retries == 0:
-            raise self.retry(countdown=2)
+            raise self.retry(countdown=1)
         return 2
 
     with start_worker(app):

@@ -12,7 +12,7 @@ import pytest
 from apps import basic
 from apps.basic import notes
 from servers.stack import PATIENCE
-from servers.worker_process import StartWorker, urls, wait_until
+from servers.worker_process import SHORT_LEASE, StartWorker, urls, wait_until
 
 from umbel import Umbel, states
 from umbel.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
@@ -200,13 +200,14 @@ def test_an_app_with_threads_is_not_forked(url: str, start_worker: StartWorker) 
 
 
 def test_delayed_tasks_wait_in_the_broker(app: Umbel, url: str, start_worker: StartWorker) -> None:
-    worker = start_worker("-c", "1", env=urls(url)).wait_ready()
-    later = app.tasks["basic.add"].apply_async((1, 1), countdown=6)
+    env = {**urls(url), **SHORT_LEASE}
+    worker = start_worker("-c", "1", env=env).wait_ready()
+    later = app.tasks["basic.add"].apply_async((1, 1), countdown=4)
     worker.wait_for(rf"{later.id}\] received")
     worker.send_signal(signal.SIGKILL)
     worker.process.wait()
     sent = time.monotonic()
-    start_worker("-c", "1", "-n", "second", env=urls(url)).wait_ready()
+    start_worker("-c", "1", "-n", "second", env=env).wait_ready()
     assert later.get(timeout=40) == 2
     assert time.monotonic() - sent < 30
 

@@ -42,6 +42,10 @@ def urls(broker: str, results: str | None = None) -> dict[str, str]:
     return {"UMBEL_BROKER_URL": broker, "UMBEL_RESULT_BACKEND": results or broker}
 
 
+#: Environment in which what a killed worker held is back in 3 s rather than 8.
+SHORT_LEASE = {"CELERY_CONFIG_MODULE": "apps.short_lease"}
+
+
 class WorkerProcess:
     """Started at once; `wait_ready` waits for it. Its log is a file."""
 

@@ -38,8 +38,26 @@ def test_named_paths_exist(document: Path) -> None:
     assert not missing
 
 
+def anchors(document: Path) -> set[str]:
+    """What a page's headings can be linked by, as GitHub makes it of them."""
+    text = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_linked_headings_exist(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#\s]*)#([^)\s]+)\)", document.read_text())
+    missing = [
+        f"{target}#{anchor}"
+        for target, anchor in links
+        if anchor not in anchors(document.parent / target if target else document)
+    ]
+    assert not missing
+
+
 def test_readme_starts_with_targets_of_the_makefile() -> None:
-    commands = re.findall(r"^make ([a-z-]+)", (PROJECT / "README.md").read_text(), re.MULTILINE)
+    commands = re.findall(r"^\$ make ([a-z-]+)", (PROJECT / "README.md").read_text(), re.MULTILINE)
     targets = re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)
     assert commands[:2] == ["quickstart", "test"]
     assert set(commands) <= set(targets)

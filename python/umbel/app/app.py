@@ -238,12 +238,14 @@ class Umbel:
                 return
             if auto and not self.autofinalize:
                 raise RuntimeError("The application is not finalized: call app.finalize() first (autofinalize is off)")
+            # Tasks that are registered from now on are annotated then.
+            registered = list(self.registry.values())
             self.finalized = True
             self._conf.load()
             self.on_after_configure.send(sender=self, source=self._conf)
+            annotate(registered, self._conf.task_annotations)
             _current.announce_app(self)
             add_builtin_tasks(self)
-            annotate(self.registry.values(), self._conf.task_annotations)
             self.on_after_finalize.send(sender=self)
 
     def gen_task_name(self, name: str, module: str | None) -> str:
@@ -372,6 +374,8 @@ class Umbel:
 
     def run_eagerly(self, task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         """Runs a task in place; returns an EagerResult."""
+        if self._conf.task_annotations and not self.finalized:
+            self.finalize(auto=True)
         return run_eagerly(self, task, args, kwargs, options)
 
     def store_state(self, request: Any, task_id: str, state: str | None, meta: Any) -> None:

@@ -60,6 +60,8 @@ class MessageBuilder:
         """Settings have changed, or are read for the first time."""
         conf = self._conf
         conf.load()
+        if conf.task_annotations and not self._app.finalized:
+            self._app.finalize(auto=True)
         version = conf.version
         if conf.task_protocol != 2:
             raise ImproperlyConfigured("Setting task_protocol: only protocol 2 is written; 1 and 2 are read")

@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from umbel.app.annotations import annotate
 from umbel.app.registry import task_name
 from umbel.exceptions import DuplicateTaskNameWarning
 from umbel.task import Task
-from umbel.task.retry import add_autoretry
+from umbel.task.retry import wrap_for_retries
 
 if TYPE_CHECKING:
     from umbel.app.app import Umbel
@@ -77,11 +78,11 @@ def adopt_task(app: Umbel, task: Task[..., Any]) -> Task[..., Any]:
         task.name = task_name(app.main, type(task).__name__, type(task).__module__)
     type(task)._app = app
     task.prepare()
-    with_retries = add_autoretry(task)
-    if with_retries is not None:
-        task.__dict__["run"] = with_retries
+    wrap_for_retries(task)
     app.registry.register(task)
     task.bind(app)
+    if app.finalized:
+        annotate([task], app.conf.task_annotations)
     return task
 
 

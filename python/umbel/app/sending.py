@@ -17,7 +17,7 @@ from umbel.exceptions import from_native
 from umbel.result import AsyncResult, denied_join_result
 from umbel.routing import Queues
 from umbel.serialization import accepted, loads
-from umbel.signals import after_task_publish
+from umbel.signals import after_task_publish, task_sent
 
 if TYPE_CHECKING:
     from umbel.app.app import Umbel
@@ -184,7 +184,7 @@ class Sender:
             self._app.client.publish([prepared.message for prepared in batch], *bounds)
         except _native.NativeError as error:
             raise from_native(error) from error
-        if after_task_publish.receivers:
+        if after_task_publish.receivers or task_sent.receivers:
             self.announce(batch)
 
     def _bounds_of(self, retry: bool | None, policy: Mapping[str, Any] | None) -> _Bounds:
@@ -198,17 +198,23 @@ class Sender:
         return self._bounds(again, {**conf.task_publish_retry_policy, **(policy or {})})
 
     def announce(self, batch: Sequence[Prepared]) -> None:
-        """Sends `after_task_publish` for messages that have been published."""
-        if not after_task_publish.receivers:
+        """Sends `after_task_publish` and `task_sent` for messages that have been published."""
+        if not (after_task_publish.receivers or task_sent.receivers):
             return
         for prepared in batch:
+            headers: Mapping[str, Any] = prepared.message["headers"]
             after_task_publish.send(
                 sender=prepared.name,
                 body=prepared.body,
-                headers=prepared.message["headers"],
+                headers=headers,
                 exchange=prepared.message["exchange"],
                 routing_key=prepared.message["routing_key"],
             )
+            args, kwargs, _embed = prepared.body
+            task_sent.send(
+                sender=prepared.name, task_id=prepared.task_id, task=prepared.name, args=args, kwargs=kwargs,
+                eta=headers["eta"], taskset=headers["group"],
+            )  # fmt: skip
 
     def bind(self, batch: Sequence[Prepared], bounds: _Bounds | None = None) -> None:
         """Makes sure that messages for named exchanges reach their queues: unbound ones would be dropped silently.

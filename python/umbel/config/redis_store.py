@@ -34,7 +34,7 @@ def completed_url(url: Any, settings: Settings) -> Any:
         return url
     address, mark, query = rest.partition("?")
     user, at, place = address.rpartition("@")
-    host, slash, path = place.partition("/")
+    host, _, path = place.partition("/")
     if not separator:
         path = str(settings["redis_db"] or 0)
     port = settings["redis_port"]

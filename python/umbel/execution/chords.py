@@ -220,10 +220,10 @@ def told_failure(request: Context) -> BaseException:
     """The exception of a task that ended without a child to speak for it; the request is that task's from then on."""
     told = (request.headers or {})["umbel_failure"]
     record = told.get("record") or {}
-    request.update(id=told["id"])
+    request.update(id=told["id"], fails_for=told["task"])
     if record.get("status") == "REVOKED":
         # As in Celery: nothing went wrong, so nobody is called.
-        request.update(errbacks=None)
+        request.update(errbacks=None, fails_for="")
     return rebuild(record.get("result")) or WorkerLostError(f"Task {told['task']}[{told['id']}] ended without a result")
 
 

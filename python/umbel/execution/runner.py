@@ -8,7 +8,7 @@ from typing import Any
 
 from umbel.task import Task
 
-__all__ = ["TaskRunner"]
+__all__ = ["TaskRunner", "hook_of"]
 
 
 class TaskRunner:
@@ -30,14 +30,15 @@ class TaskRunner:
         self.coroutine = body if inspect.iscoroutinefunction(task.run) else None
         #: Runs the body and returns what it returned; a coroutine on an event loop of its own.
         self.call = body if self.coroutine is None else _on_own_loop(body)
-        self.before_start = _hook(task, "before_start")
-        self.on_success = _hook(task, "on_success")
-        self.on_retry = _hook(task, "on_retry")
-        self.on_failure = _hook(task, "on_failure")
-        self.after_return = _hook(task, "after_return")
+        self.before_start = hook_of(task, "before_start")
+        self.on_success = hook_of(task, "on_success")
+        self.on_retry = hook_of(task, "on_retry")
+        self.on_failure = hook_of(task, "on_failure")
+        self.after_return = hook_of(task, "after_return")
 
 
-def _hook(task: Task[..., Any], name: str) -> Callable[..., Any] | None:
+def hook_of(task: Task[..., Any], name: str) -> Callable[..., Any] | None:
+    """The hook of that name, if the task defines it."""
     if name in task.__dict__ or getattr(type(task), name) is not getattr(Task, name):
         hook: Callable[..., Any] = getattr(task, name)
         return hook

@@ -36,6 +36,7 @@ from umbel.execution.chords import ChordParts, fail_signature
 from umbel.execution.failure import ExceptionInfo, Revoked, clear_frames
 from umbel.execution.follow_ups import FollowUps, call_errbacks, malformed
 from umbel.execution.forks import end_fork, fork_count
+from umbel.execution.node import WorkerNode
 from umbel.execution.report import log_failure, log_ignored, log_rejected, log_retry, log_success, logger
 from umbel.execution.runner import TaskRunner
 from umbel.execution.storing import StoringLink
@@ -75,6 +76,7 @@ class Tracer:
     def __init__(self, app: AppInterface, hostname: str) -> None:
         self._app = app
         self._hostname = hostname
+        self._node = WorkerNode(app, hostname)
         self._tasks = app.tasks
         self._runners: dict[str, TaskRunner] = {}
         conf = app.conf
@@ -260,9 +262,9 @@ class Tracer:
         logger.error("Message %s of task %s goes to the dead letters: %s", job.id, job.task, refusal)
         link.finish(job, "FAILURE", "reject", record, expires, (), _cut(safe_str(refusal)), kind=refusal.kind)
         if refusal.kind == _UNREGISTERED and signals.task_unknown.receivers:
-            signals.task_unknown.send(sender=self._hostname, message=job, exc=refusal.error, name=job.task, id=job.id)
+            signals.task_unknown.send(sender=self._node, message=job, exc=refusal.error, name=job.task, id=job.id)
         elif signals.task_rejected.receivers:
-            signals.task_rejected.send(sender=self._hostname, message=job, exc=refusal)
+            signals.task_rejected.send(sender=self._node, message=job, exc=refusal)
 
     @staticmethod
     def _refusal_record(format: RecordWriter, job: Job, error: BaseException) -> bytes:
@@ -394,17 +396,36 @@ class Tracer:
         publish = list(request._follow_ups or ())
         publish += self._failed_after(request, info)
         self._report(request, "FAILURE", "ack", record, expires, publish, reason=safe_repr(error))
-        if runner.on_failure is not None:
-            self._call_hook(
-                "on_failure", runner.on_failure, request, error, request.id, request.args, request.kwargs, info
-            )
-        if signals.task_failure.receivers:
-            signals.task_failure.send(
-                sender=task, task_id=request.id, exception=error, args=request.args, kwargs=request.kwargs,
-                traceback=info.tb, einfo=info,
-            )  # fmt: skip
+        if request.fails_for is None:
+            self._tell_failure(runner, request, error, info)
+        elif request.fails_for in self._tasks:
+            self._tell_for_another(request, error, info)
         log_failure(task, request, info)
         return "FAILURE"
+
+    def _tell_failure(self, runner: TaskRunner, request: Context, error: BaseException, info: ExceptionInfo) -> None:
+        args, kwargs = request.args, request.kwargs
+        if runner.on_failure is not None:
+            self._call_hook("on_failure", runner.on_failure, request, error, request.id, args, kwargs, info)
+        self._signal_failure(runner, request, error, info)
+
+    @staticmethod
+    def _signal_failure(runner: TaskRunner, request: Context, error: BaseException, info: ExceptionInfo) -> None:
+        if signals.task_failure.receivers:
+            signals.task_failure.send(
+                sender=runner.task, task_id=request.id, exception=error, args=request.args, kwargs=request.kwargs,
+                traceback=info.tb, einfo=info,
+            )  # fmt: skip
+
+    def _tell_for_another(self, request: Context, error: BaseException, info: ExceptionInfo) -> None:
+        """Calls the hooks of the task whose process was killed or lost."""
+        name: Any = request.fails_for
+        runner = self._runners.get(name) or self._new_runner(name)
+        request.update(task=name, task_object=runner.task)
+        self._tell_failure(runner, request, error, info)
+        if runner.after_return is not None:
+            after, args, kwargs = runner.after_return, request.args, request.kwargs
+            self._call_hook("after_return", after, request, "FAILURE", error, request.id, args, kwargs, None)
 
     def _failed_after(self, request: Context, info: ExceptionInfo) -> list[Any]:
         """Whoever waits for a later step of the chain, or for the chord this task is a part of, must hear of the
@@ -480,7 +501,9 @@ class Tracer:
         publish = [] if reject.requeue else self._failed_after(request, _NoTraceback(reject))
         self._report(request, state, disposition, record, expires, publish, reason)
         if signals.task_rejected.receivers:
-            signals.task_rejected.send(sender=self._hostname, message=request.job, exc=reject)
+            signals.task_rejected.send(sender=self._node, message=request.job, exc=reject)
+        if not reject.requeue:
+            self._signal_failure(runner, request, reject, _NoTraceback(reject))
         log_rejected(runner.task, request, reject)
         return "REJECTED"
 

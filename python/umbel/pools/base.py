@@ -139,8 +139,8 @@ class Pool(ABC):
 
     @abstractmethod
     def send_signal(self, name: str, fields: Mapping[str, Any] | None = None) -> None:
-        """Sends one of Celery's worker signals (`worker_ready`, …) in the process where the app lives, or with `fields`
-        one of `umbel.pools.task_signals`."""
+        """Sends one of Celery's worker signals (`worker_ready`, …) in the process where the app lives; see
+        `umbel.pools.worker_signals` for `fields`."""
 
     @abstractmethod
     def close(self) -> None:

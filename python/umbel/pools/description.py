@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
+from umbel import signals
 from umbel.app.concurrency import checked_limit
 from umbel.backends.opening import is_native, store_settings
 from umbel.config import Settings
 from umbel.exceptions import ImproperlyConfigured
-from umbel.pools.task_signals import wanted_signals
+from umbel.execution.runner import hook_of
+from umbel.pools.worker_signals import wanted_signals
 from umbel.routing import Queue, Queues, queues_from_conf, worker_direct
 from umbel.serialization import accepted
 from umbel.utils.time import rate
@@ -100,7 +102,7 @@ class AppDescription:
     queues: list[QueueBinding]
     #: MIME names.
     accept: list[str]
-    #: Names of the signals about tasks (`umbel.pools.task_signals`) that somebody listens to.
+    #: Names of the signals that the main process has to tell of (`umbel.pools.worker_signals`) and somebody listens to.
     signals: list[str] = field(default_factory=list)
     #: Names of the threads that importing the app started, besides the main thread.
     threads: list[str] = field(default_factory=list)
@@ -182,12 +184,19 @@ def task_entry(task: Task[..., Any]) -> TaskDict:
         "concurrency_limit": checked_limit(task),
         "concurrency_keyed": task.concurrency_key is not None,
         "unique": bool(task.unique or task.debounce),
+        "tells_failures": _tells_failures(task),
     }
     if task.flush_every is not None:
         from umbel.task.batches import batch_options  # Few programs have such tasks.
 
         entry["flush_every"], entry["flush_interval"] = batch_options(task)
     return entry
+
+
+def _tells_failures(task: Task[..., Any]) -> bool:
+    """Whether code of the application is to be called when it fails."""
+    hooks = (hook_of(task, "on_failure"), hook_of(task, "after_return"))
+    return any(hooks) or bool(signals.task_failure.receivers)
 
 
 def _rate_of(task: Task[..., Any]) -> float:

@@ -58,6 +58,9 @@ class Hub(ABC):
     def in_thread(self, work: Callable[[], Any]) -> Any:
         """Calls `work` in a thread of the system, and lets other greenlets run meanwhile."""
 
+    def ending(self) -> None:  # noqa: B027, most have nothing to do
+        """Called once, when no more jobs come."""
+
 
 class GreenTracer(Tracer):
     """Runs coroutines in threads: of the greenlets of one thread only one could run an event loop."""
@@ -116,6 +119,7 @@ class GreenletLoop:
 
     def run(self) -> None:
         """Returns when no more jobs come and none runs."""
+        ending = False
         while True:
             room = min(self._slots - len(self._jobs), PORTION)
             for job in self._link.take(self._retirement.room(room)):
@@ -124,7 +128,10 @@ class GreenletLoop:
                 self._hub.spawn(self._run_one, job)
             for number, why in self._link.interruptions():
                 self._interrupt(number, why)
-            if self._link.is_ending and not self._jobs:
+            if self._link.is_ending and not ending:
+                ending = True
+                self._hub.ending()
+            if ending and not self._jobs:
                 break
             self._hub.wait_readable(self._descriptor)
         self._link.flush()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from umbel import signals
 from umbel.exceptions import ImproperlyConfigured, QueueNotFound, SerializerNotInstalled
+from umbel.execution.node import WorkerNode
 from umbel.pools.app_finder import AppNotFoundError, broken_module, import_user_module
 from umbel.pools.description import AppDescription, LoadRequest, describe
 
@@ -27,7 +28,8 @@ def load_app(app: Umbel, request: LoadRequest) -> AppDescription:
 
 
 def _load(app: Umbel, request: LoadRequest) -> AppDescription:
-    signals.celeryd_init.send(sender=request.hostname, instance=None, conf=app.conf, options={})
+    node = WorkerNode(app, request.hostname)
+    signals.celeryd_init.send(sender=request.hostname, instance=node, conf=app.conf, options={})
     app.conf.update(request.settings)
     for name in (*app.conf.imports, *app.conf.include):
         import_user_module(name)
@@ -35,6 +37,7 @@ def _load(app: Umbel, request: LoadRequest) -> AppDescription:
         if isinstance(response, Exception):
             raise broken_module("a module with tasks", response)
     app.finalize()
-    signals.celeryd_after_setup.send(sender=request.hostname, instance=None, conf=app.conf)
-    signals.worker_init.send(sender=app)
+    # Celery's order.
+    signals.worker_init.send(sender=node)
+    signals.celeryd_after_setup.send(sender=request.hostname, instance=node, conf=app.conf)
     return describe(app, request)

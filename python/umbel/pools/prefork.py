@@ -173,6 +173,7 @@ class PreforkPool(Pool):
     def _spawn_interpreter(self, number: int, theirs: socket.socket) -> None:
         from umbel.pools.spawned import spawn_setup
 
+        self.send_signal("worker_before_create_process")
         setup = spawn_setup(self._source.path or "", number, theirs.fileno(), self._lifeline_read, self._options)
         process = subprocess.Popen(
             [*interpreter(), *self._program("umbel.pools.spawned", setup)],

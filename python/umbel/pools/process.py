@@ -38,11 +38,11 @@ def run_child(app: Umbel, number: int, link_fd: int, lifeline_fd: int, options: 
     _reset_signals()
     _reseed()
     own_streams()
-    signals.worker_process_init.send(sender=app)
+    signals.worker_process_init.send(sender=options.request.hostname)
     link = ChildLink(link_fd, options.slots)
     with contextlib.suppress(*LEAVE):
         importlib.import_module(options.runner).run_jobs(app, link, options)
-    signals.worker_process_shutdown.send(sender=app, pid=os.getpid(), exitcode=0)
+    signals.worker_process_shutdown.send(sender=options.request.hostname, pid=os.getpid(), exitcode=0)
     return 0
 
 

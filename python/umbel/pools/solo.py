@@ -6,8 +6,10 @@ Debuggers, signal-based libraries and profilers work there; the supervisor's loo
 from __future__ import annotations
 
 import logging
+import os
 import queue
 
+from umbel import signals
 from umbel.execution.tracer import Tracer
 from umbel.pools.base import AppSource, MainThreadPool
 from umbel.pools.threads import InProcessPool, SharedLink
@@ -31,9 +33,11 @@ class SoloPool(InProcessPool, MainThreadPool):
 
     def run_tasks(self) -> None:
         """Runs tasks in the calling thread until the pool is closed."""
+        signals.worker_process_init.send(sender=self._hostname)
         tracer = Tracer(self._app, self._hostname)
         while (shared := self._links.get()) is not None:
             self._run_loop(tracer, shared)
+        signals.worker_process_shutdown.send(sender=self._hostname, pid=os.getpid(), exitcode=0)
 
     def close(self) -> None:
         self._links.put(None)

@@ -10,15 +10,15 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from umbel import signals
 from umbel._native import ChildLink
 from umbel.exceptions import WorkerTerminate
+from umbel.execution.node import WorkerNode
 from umbel.execution.tracer import Tracer
 from umbel.pools.base import AppSource, Pool, PoolOptions, Supervisor
 from umbel.pools.child import LEAVE, JobLoop
 from umbel.pools.description import AppDescription
 from umbel.pools.loading import load_app
-from umbel.pools.task_signals import send_task_signal
+from umbel.pools.worker_signals import send_worker_signal
 
 logger = logging.getLogger("umbel.worker")
 
@@ -75,10 +75,7 @@ class InProcessPool(Pool):
         return 1
 
     def send_signal(self, name: str, fields: Mapping[str, Any] | None = None) -> None:
-        if fields is not None:
-            send_task_signal(self._app, name, fields)
-        else:
-            getattr(signals, name).send(sender=self._app)
+        send_worker_signal(WorkerNode(self._app, self._hostname), name, fields)
 
     def _run_loop(self, tracer: Tracer, shared: SharedLink) -> None:
         """Runs jobs in this thread; a task that means the worker stops it."""

@@ -3,7 +3,7 @@
 It runs no thread, so that forking is safe, and does nothing else, so that a replacement child costs milliseconds.
 
 Messages from the main process: `load`, `options`, `spawn` (with the child's socket), `signal`, `exit`.
-Messages to it: `loaded`, `load-failed`, `spawned`, `refused`, `exited`, `signal-sent`.
+Messages to it: `loaded`, `load-failed`, `spawned`, `refused`, `exited`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from umbel import signals
+from umbel.execution.node import WorkerNode
 from umbel.pools.app_finder import AppNotFoundError, add_working_directory, find_app
 from umbel.pools.base import PoolOptions
 from umbel.pools.channel import Channel, ChannelClosed
@@ -30,7 +31,7 @@ from umbel.pools.lifeline import die_with_parent
 from umbel.pools.loading import load_app
 from umbel.pools.process import flush_standard_streams, freeze_heap, ignore_terminal, leave, run_child, set_up_logs
 from umbel.pools.spawned import options_from
-from umbel.pools.task_signals import send_task_signal
+from umbel.pools.worker_signals import send_worker_signal
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
@@ -43,6 +44,8 @@ class Zygote:
         self._channel = channel
         self._lifeline_fd = lifeline_fd
         self._app = app
+        #: Once the app has been loaded.
+        self._node: WorkerNode | None = None
         self._options: PoolOptions | None = None
         self._children: dict[int, int] = {}
         self._leaving = False
@@ -89,8 +92,8 @@ class Zygote:
             self._load(message)
         elif command == "options":
             self._prepare(options_from(message["options"]))
-        elif command == "signal":
-            self._send_signal(message["name"], message["fields"])
+        elif command == "signal" and self._node is not None:
+            send_worker_signal(self._node, message["name"], message["fields"])
         elif command == "exit":
             self._leaving = True
 
@@ -101,12 +104,14 @@ class Zygote:
             if self._app is None:
                 add_working_directory(message["directory"])
                 self._app = find_app(message["app"])
-            description = load_app(self._app, LoadRequest(**message["request"]))
+            request = LoadRequest(**message["request"])
+            description = load_app(self._app, request)
         except AppNotFoundError as error:
             self._channel.send(
                 {"event": "load-failed", "message": error.message, "hint": error.hint, "detail": error.detail}
             )
             return
+        self._node = WorkerNode(self._app, request.hostname)
         description.threads = running_threads()
         self._channel.send({"event": "loaded", "description": asdict(description)})
 
@@ -120,17 +125,10 @@ class Zygote:
             importlib.import_module(options.runner)
         freeze_heap()
 
-    def _send_signal(self, name: str, fields: dict[str, Any] | None) -> None:
-        if fields is not None:
-            assert self._app is not None
-            send_task_signal(self._app, name, fields)
-            return
-        getattr(signals, name).send(sender=self._app)
-        self._channel.send({"event": "signal-sent", "name": name})
-
     # --- children ------------------------------------------------------------------------------------------------
 
     def _spawn(self, number: int, link_fd: int) -> None:
+        signals.worker_before_create_process.send(sender=self._node)
         threads = running_threads()
         if threads:
             os.close(link_fd)

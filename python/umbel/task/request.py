@@ -122,6 +122,8 @@ class Context:
     started: float | None = None
     #: Another call took the task's place.
     replaced: bool = False
+    #: Name of the task that this one fails for, whose own process could not tell; "" if nobody's code is to hear it.
+    fails_for: str | None = None
     _loaded: bool = False
     _children: list[Any] | None = None
     _follow_ups: list[Any] | None = None

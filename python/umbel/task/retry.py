@@ -13,7 +13,7 @@ from umbel.exceptions import Ignore, Reject, Retry
 if TYPE_CHECKING:
     from umbel.task.task import Task
 
-__all__ = ["add_autoretry", "autoretry", "backoff_interval", "merged_arguments"]
+__all__ = ["autoretry", "backoff_interval", "merged_arguments", "wrap_for_retries"]
 
 
 def backoff_interval(factor: float, retries: int, maximum: float, full_jitter: bool) -> float:
@@ -25,12 +25,15 @@ def backoff_interval(factor: float, retries: int, maximum: float, full_jitter: b
     return max(0, countdown)
 
 
-def add_autoretry(task: Task[..., Any]) -> Callable[..., Any] | None:
-    """`task.run` wrapped so that exceptions of `autoretry_for` retry the task; None if the task has no such option."""
+def wrap_for_retries(task: Task[..., Any]) -> None:
+    """Wraps `task.run` so that exceptions of `autoretry_for` retry the task."""
     wanted: tuple[type[BaseException], ...] = tuple(task.autoretry_for or ())
-    if not wanted or task.flush_every is not None:
-        # The calls of a batch are retried one by one: `autoretry`.
-        return None
+    # The calls of a batch are retried one by one: `autoretry`.
+    if wanted and task.flush_every is None:
+        task.__dict__["run"] = _with_retries(task, wanted)
+
+
+def _with_retries(task: Task[..., Any], wanted: tuple[type[BaseException], ...]) -> Callable[..., Any]:
     run = task.run
     final = _final(task)
 

@@ -33,6 +33,8 @@ StopKind = Literal["warm", "cold"]
 STOP_GRACE = 30.0
 #: How often the autoscaler is asked (seconds).
 SCALE_EVERY = 1.0
+#: How often `heartbeat_sent` is sent (seconds), as in Celery.
+HEARTBEAT = 2.0
 #: A signal that comes twice this fast was sent once, to the process and to its group (seconds).
 ONE_SIGNAL = 0.1
 
@@ -65,6 +67,7 @@ class Supervisor:
         on_request: Called with headers, content type, content encoding and body of remote control requests; None: the
             engine hears none.
         signals: Sends signals about tasks.
+        heartbeat: Whether somebody listens to `heartbeat_sent`.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Supervisor:
         autoscaler: Autoscaler | None = None,
         on_request: Callable[[str, str, str, bytes], None] | None = None,
         signals: TaskSignals | None = None,
+        heartbeat: bool = False,
     ) -> None:
         self.selector: selectors.BaseSelector = selectors.DefaultSelector()
         self.restart_wanted = False
@@ -90,6 +94,8 @@ class Supervisor:
         self._retries = retries
         self._on_ready = on_ready
         self._signals = signals
+        self._heartbeat = heartbeat
+        self._connected = False
         self._autoscaler = autoscaler
         self._size = 0
         self._deaths = StartDeaths()
@@ -132,8 +138,8 @@ class Supervisor:
             self.selector.close()
         return self._status
 
-    def stop(self, kind: StopKind) -> None:
-        """Begins to stop, or makes a warm stop a cold one."""
+    def stop(self, kind: StopKind, sig: str = "SIGTERM") -> None:
+        """Begins to stop, or makes a warm stop a cold one. `sig`: the signal that asked for it, for receivers."""
         if self._stopping in (kind, "cold"):
             return
         if kind == "cold" and self._soft_shutdown_timeout:
@@ -141,8 +147,9 @@ class Supervisor:
         first = self._stopping is None
         self._stopping = kind
         logger.warning("worker: %s shutdown (MainProcess)", kind.capitalize())
+        told = {"sig": sig, "how": kind.capitalize(), "exitcode": self._status}
+        self._pool.send_signal("worker_shutting_down", told)
         if first:
-            self._pool.send_signal("worker_shutting_down")
             self._pool.drop_starting()
         self._engine.stop(kind)
         if kind == "cold":
@@ -220,6 +227,7 @@ class Supervisor:
 
     def _on_connected(self, url: str) -> None:
         self._attempts = 0
+        self._connected = True
         log_notice(("connected", url))
         self._on_reached("connected")
 
@@ -232,9 +240,12 @@ class Supervisor:
             if self._autoscaler is not None:
                 self._size = self._pool.size
                 self.call_later(SCALE_EVERY, self._scale)
+            if self._heartbeat:
+                self._beat()
 
     def _on_disconnected(self, url: str, error: str, retry_in: float) -> None:
         self._attempts += 1
+        self._connected = False
         limit = self._retries.later if self._ready else self._retries.at_start
         if limit is not None and self._attempts > limit and not self.stopping:
             logger.critical("Cannot reach %s after %d attempts: %s", url, self._attempts, error)
@@ -260,6 +271,12 @@ class Supervisor:
             logger.info("Scaling %s %d processes.", way, abs(self._size - former))
             self._engine.set_pool_size(self._size)
         self.call_later(SCALE_EVERY, self._scale)
+
+    def _beat(self) -> None:
+        """Shows that this worker reaches its broker, and comes again."""
+        if self._connected:
+            self._pool.send_signal("heartbeat_sent")
+        self.call_later(HEARTBEAT, self._beat)
 
     def _on_stopped(self) -> None:
         self._stopped = True
@@ -288,16 +305,16 @@ class Supervisor:
         if number == getattr(signal, "SIGHUP", None):
             # A terminal that was closed is no request for another worker.
             self.restart_wanted = self.restart_wanted or (self._stopping is None and not self._in_terminal)
-            self.stop("warm")
+            self.stop("warm", "SIGHUP")
         elif self._stopping == "cold":
             logger.critical("worker: told to stop for the third time: ending at once")
             os._exit(1)
         elif self._stopping == "warm" or _meaning(number) == "SIGQUIT":
-            self.stop("cold")
+            self.stop("cold", signal.Signals(number).name)
         else:
             if number == signal.SIGINT:
                 logger.warning("worker: Hitting Ctrl+C again will terminate all running tasks!")
-            self.stop("warm")
+            self.stop("warm", signal.Signals(number).name)
 
     def _time_to_next(self) -> float | None:
         return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None

@@ -185,7 +185,8 @@ class Worker:
             lambda: self._on_ready(description),
             autoscaler,
             self._mailbox(engine, description).receive if settings["worker_enable_remote_control"] else None,
-            TaskSignals(description.signals, lambda name, fields: self._signal(pool, name, fields)),
+            TaskSignals(description.signals, pool.send_signal),
+            "heartbeat_sent" in description.signals,
         )
         pool.attach(supervisor, pool_options, concurrency)
         if not self.options.quiet:
@@ -197,9 +198,6 @@ class Worker:
         pool.send_signal("worker_shutdown")
         self._restart = supervisor.restart_wanted
         return status
-
-    def _signal(self, pool: Pool, name: str, fields: dict[str, Any]) -> None:
-        pool.send_signal(name, {"node": self.hostname, **fields})
 
     def _mailbox(self, engine: Engine, description: AppDescription) -> Mailbox:
         return Mailbox(WorkerState(self.hostname, engine, description), description.settings["task_serializer"])

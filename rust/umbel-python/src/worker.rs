@@ -83,6 +83,7 @@ fn task_options(task: &Bound<'_, PyAny>) -> PyResult<TaskOptions> {
         batch: batch_options(&given)?,
         fair: flag("fair", false)?,
         unique: flag("unique", false)?,
+        tells_failures: flag("tells_failures", false)?,
     })
 }
 

@@ -54,6 +54,7 @@ impl Worker {
             batch: None,
             fair: false,
             unique: false,
+            tells_failures: false,
         };
         let mut worker = Self { engine: Engine::new(config), wanted: Vec::new(), now: 0 };
         worker.tell(Input::Tasks(vec![task]));

@@ -213,5 +213,6 @@ pub(super) fn options(task: &str) -> TaskOptions {
         batch: (task == "batched").then_some(BatchOptions { most: 3, patience: Duration::from_millis(200) }),
         fair: false,
         unique: false,
+        tells_failures: false,
     }
 }

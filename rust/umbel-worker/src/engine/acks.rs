@@ -77,6 +77,7 @@ mod tests {
             batch: None,
             fair: false,
             unique: false,
+            tells_failures: false,
         }
     }
 

@@ -38,6 +38,8 @@ pub struct TaskOptions {
     pub fair: bool,
     /// Its messages may hold locks, which are given up when a task starts or ends.
     pub unique: bool,
+    /// Code of the application is to be called when it fails, also where its child cannot do that any more.
+    pub tells_failures: bool,
 }
 
 /// How calls of a task are gathered.

@@ -47,8 +47,9 @@ impl Engine {
         };
         match Intake::new(&self.config, &self.tasks).read(&message, now.wall) {
             Err(refusal) => {
+                let tells = self.tasks.get(&refusal.task).is_some_and(|task| task.options.tells_failures);
                 let record = refusal.record.as_ref();
-                let publish = record.and_then(|record| obituary::of(&message, &queue, Some(record)));
+                let publish = record.and_then(|record| obituary::of(&message, &queue, Some(record), tells));
                 self.refuse(tag, *refusal, publish.into_iter().collect(), out);
             }
             Ok(facts) => {
@@ -107,7 +108,7 @@ impl Engine {
     pub(super) fn expire(&mut self, job: JobId, now: Now, out: &mut Vec<Output>) {
         let Some(held) = self.ledger.get(job) else { return };
         let record = records::expired(&held.facts, &self.last_try(held, None), self.config.result_expires, now.wall);
-        let last_words = Yield::failure(&held.message, &held.queue, record);
+        let last_words = Yield::last_words(held, record);
         self.totals.expired += 1;
         out.push(Output::Notice(Notice::Discarded {
             task: held.facts.name().to_owned(),

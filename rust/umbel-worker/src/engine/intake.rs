@@ -158,7 +158,8 @@ impl<'a> Intake<'a> {
             "{failed} deliveries of it ended with a dead child process or worker, and 'task_max_deliveries' is {most}"
         );
         let last = LastTry { message, worker: &self.config.hostname, began: None };
-        let record = records::worker_lost(&facts, &last, &detail, self.config.result_expires, now);
+        let record = records::worker_lost(&facts, &last, &detail, self.config.result_expires, now)
+            .filter(|_| facts.stores_failures());
         Err(Box::new(Refusal { record, ..*Refusal::of(&facts.headers, "max-deliveries", detail) }))
     }
 }

@@ -128,10 +128,12 @@ impl Yield {
         Self { results: result.into_iter().collect(), ..Self::default() }
     }
 
-    /// The failure of a task that no child speaks for: its record, and word of it to those that wait for it.
-    pub(super) fn failure(message: &Message, queue: &str, result: Option<ResultWrite>) -> Self {
-        let publish = obituary::of(message, queue, result.as_ref()).into_iter().collect();
-        Self { publish, ..Self::record(result) }
+    /// The end of a task that no child speaks for: its record, if it stores any, and word of it to those that wait for it.
+    pub(super) fn last_words(held: &Held, result: Option<ResultWrite>) -> Self {
+        let failed = result.as_ref().is_some_and(|result| result.state == "FAILURE");
+        let tells = failed && held.facts.task.options.tells_failures;
+        let publish = obituary::of(&held.message, &held.queue, result.as_ref(), tells).into_iter().collect();
+        Self { publish, ..Self::record(result.filter(|_| held.facts.stores_failures())) }
     }
 }
 

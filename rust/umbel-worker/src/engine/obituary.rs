@@ -1,6 +1,7 @@
 //! Word of a task's end for those that wait for it, when no child could tell them: callbacks for errors, the later steps of
 //! its chain, the chord it counts for. They are named in the body, which this process does not read; so the body goes out
-//! again, in the step in which the failure is stored, as a message of a task that does nothing but fail as it did.
+//! again, in the step in which the failure is stored, as a message of a task that does nothing but fail as it did. So does
+//! that of a task whose hooks are to be called.
 
 use umbel_broker::Outgoing;
 use umbel_protocol::json::{self, Value};
@@ -21,9 +22,10 @@ const NAMED: [&[u8]; 8] = [
     b"\"chord\":{",
 ];
 
-/// The message, for the queue the task's own came from. `None` if nobody waits, or that cannot be told.
-pub(super) fn of(message: &Message, queue: &str, record: Option<&ResultWrite>) -> Option<Outgoing> {
-    if !names_others(message) {
+/// The message, for the queue the task's own came from. `None` if nobody waits (and `tells` is false, which is whether the
+/// task itself has something to call), or that cannot be told.
+pub(super) fn of(message: &Message, queue: &str, record: Option<&ResultWrite>, tells: bool) -> Option<Outgoing> {
+    if !tells && !names_others(message) {
         return None;
     }
     let limits = Limits::default();
@@ -87,13 +89,14 @@ mod tests {
     #[test]
     fn only_those_that_wait_are_told() {
         let none = r#"{"callbacks": null, "errbacks": null, "chain": [], "chord": null}"#;
-        assert_eq!(of(&message(none), "q", None), None);
-        assert_eq!(of(&message("null"), "q", None), None);
+        assert_eq!(of(&message(none), "q", None, false), None);
+        assert_eq!(of(&message("null"), "q", None, false), None);
         let chord = r#"{"callbacks": null, "errbacks": null, "chain": [], "chord": {"task": "b"}}"#;
-        let told = of(&message(chord), "q", None).expect("a message");
+        let told = of(&message(chord), "q", None, false).expect("a message");
         assert_eq!(told.destination, Destination::queue("q"));
         assert_eq!(told.message.body, message(chord).body);
-        assert_eq!(of(&told.message, "q", None), None, "it has none itself");
+        assert_eq!(of(&told.message, "q", None, true), None, "it has none itself");
+        assert!(of(&message(none), "q", None, true).is_some(), "the task's own hooks");
     }
 
     #[test]
@@ -105,7 +108,7 @@ mod tests {
             expires: None,
         };
         let chain = r#"{"callbacks": null, "errbacks": null, "chain": [{"task": "b"}], "chord": null}"#;
-        let told = of(&message(chain), "q", Some(&record)).expect("a message");
+        let told = of(&message(chain), "q", Some(&record), false).expect("a message");
         assert_eq!(
             told.message.headers,
             r#"{"lang": "py", "group": "g", "task": "umbel.fail_dependents", "id": "i.end", "eta": null, "expires": null, "timelimit": [null, null], "ignore_result": true, "umbel_failure": {"task": "t", "id": "i", "record": {"status": "FAILURE", "result": {"exc_type": "E"}}}}"#

@@ -54,7 +54,7 @@ pub(super) fn not_registered(headers: &TaskFacts, expires: Option<Duration>, now
     write(headers, None, "FAILURE", &ExceptionRecord::not_registered(&headers.task), expires, now)
 }
 
-/// A task whose child died.
+/// A task whose child died. It is told also of one that stores nothing.
 pub(super) fn worker_lost(
     facts: &Facts,
     last: &LastTry<'_>,
@@ -63,10 +63,10 @@ pub(super) fn worker_lost(
     now: Timestamp,
 ) -> Option<ResultWrite> {
     let exception = ExceptionRecord::worker_lost(format!("Worker exited prematurely: {how}"));
-    facts.stores_failures().then(|| write(&facts.headers, Some(last), "FAILURE", &exception, expires, now)).flatten()
+    write(&facts.headers, Some(last), "FAILURE", &exception, expires, now)
 }
 
-/// A task killed at its hard time limit.
+/// A task killed at its hard time limit. It is told also of one that stores nothing.
 pub(super) fn time_limit_exceeded(
     facts: &Facts,
     last: &LastTry<'_>,
@@ -74,7 +74,7 @@ pub(super) fn time_limit_exceeded(
     now: Timestamp,
 ) -> Option<ResultWrite> {
     let exception = ExceptionRecord::time_limit_exceeded(facts.time_limit.unwrap_or_default());
-    facts.stores_failures().then(|| write(&facts.headers, Some(last), "FAILURE", &exception, expires, now)).flatten()
+    write(&facts.headers, Some(last), "FAILURE", &exception, expires, now)
 }
 
 /// `None` is for what cannot be: a record of text and numbers that JSON does not take.

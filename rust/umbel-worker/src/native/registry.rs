@@ -101,5 +101,6 @@ fn defaults(name: &str) -> TaskOptions {
         batch: None,
         fair: false,
         unique: false,
+        tells_failures: false,
     }
 }

@@ -47,6 +47,7 @@ pub(crate) fn task(name: &str) -> TaskOptions {
         batch: None,
         fair: false,
         unique: false,
+        tells_failures: false,
     }
 }
 

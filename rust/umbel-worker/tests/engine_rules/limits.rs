@@ -62,6 +62,21 @@ fn the_headers_limits_win_over_the_tasks() {
 }
 
 #[test]
+fn the_hooks_of_a_job_killed_at_its_limit_are_called_by_another() {
+    let plain = TaskOptions { ignore_result: true, ..limited() };
+    let (mut bench, _, _) = running(plain.clone(), "");
+    bench.pass(10.1).gone(0, "signal 9 (SIGKILL)");
+    assert!(only(bench.take_settled()).publish.is_empty(), "it has none");
+
+    let (mut bench, _, _) = running(TaskOptions { tells_failures: true, ..plain }, "");
+    bench.pass(10.1).gone(0, "signal 9 (SIGKILL)");
+    let settlement = only(bench.take_settled());
+    assert!(settlement.results.is_empty(), "it stores nothing");
+    let headers = only(settlement.publish).message.headers;
+    assert!(headers.contains("umbel.fail_dependents") && headers.contains("TimeLimitExceeded"), "{headers}");
+}
+
+#[test]
 fn a_job_killed_at_its_limit_fails_with_time_limit_exceeded() {
     let (mut bench, _, _) = running(limited(), "");
     bench.pass(10.1).gone(0, "signal 9 (SIGKILL)");
