@@ -55,9 +55,7 @@ def test_a_worker_has_a_queue_of_its_own(app: Umbel, url: str, start_worker: Sta
         assert [one.get(timeout=PATIENCE)["hostname"] for one in (by_name, by_key)] == [f"{name}@host"] * 2
 
 
-def test_nothing_is_held_that_does_not_run(
-    app: Umbel, url: str, tmp_path: Path, start_worker: StartWorker
-) -> None:
+def test_nothing_is_held_that_does_not_run(app: Umbel, url: str, tmp_path: Path, start_worker: StartWorker) -> None:
     start_worker("-c", "2", env=urls(url), app="apps.soft").wait_ready()
     until = tmp_path / "until"
     held = [app.tasks["basic.hold"].delay(str(tmp_path / f"notes-{n}"), str(until), n) for n in range(5)]

@@ -143,7 +143,8 @@ class Supervisor:
         if self._stopping in (kind, "cold"):
             return
         if kind == "cold" and self._soft_shutdown_timeout:
-            return self._stop_softly()
+            self._stop_softly()
+            return
         first = self._stopping is None
         self._stopping = kind
         logger.warning("worker: %s shutdown (MainProcess)", kind.capitalize())
