@@ -156,9 +156,11 @@ def test_one_that_is_revoked_does_not_run(app: Umbel, tmp_path: Path) -> None:
             pass
         second.revoke()
         second.get(timeout=PATIENCE, propagate=False)
-        third, fourth = double.delay(3), double.delay(4)
-        assert [result.get(timeout=PATIENCE) for result in (first, third, fourth)] == [2, 6, 8]
+        # It counts as one of the three all the same.
+        third = double.delay(3)
+        assert [result.get(timeout=PATIENCE) for result in (first, third)] == [2, 6]
     assert second.state == states.REVOKED
+    assert notes(tmp_path / "notes") == ["2"]
 
 
 def test_run_in_place_it_is_a_batch_of_one(app: Umbel, tmp_path: Path) -> None:
