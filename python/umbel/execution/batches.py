@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from umbel import _current
@@ -108,8 +109,9 @@ class BatchRun:
                 autoretry(task, error)
             elif error is raised and call.request._follow_ups is None:
                 # The body's `self.retry()` was about one of them.
-                when = {"countdown": error.when} if isinstance(error.when, (int, float)) else {"eta": error.when}
-                return task.retry(exc=error.exc, throw=False, **when)
+                if isinstance(error.when, datetime):
+                    return task.retry(exc=error.exc, throw=False, eta=error.when)
+                return task.retry(exc=error.exc, throw=False, countdown=error.when)
         except BaseException as another:
             return another
         return error
