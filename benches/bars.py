@@ -105,6 +105,8 @@ BARS = (
     Bar("drain at 5 ms, prefork, to that at 0 ms", figure("distance", _PREFORK, "share_5"), 50, unit="%"),
     Bar("drain at 5 ms, threads, to that at 0 ms", figure("distance", _THREADS, "share_5"), 50, unit="%"),
     Bar("tasks of 1 ms of CPU, prefork, to two bare processes", figure("compute", _PREFORK, "share"), 95, unit="%"),
+    Bar("chord of 1,000, Celery's time to ours", ratio("chord", REFERENCE, _PREFORK), 15),
+    Bar("50 nested chords, Celery's bytes to ours", ratio("nested", REFERENCE, _PREFORK, "megabytes"), 10),
     Bar("RabbitMQ: publish confirmed from 8 threads, to Celery's unconfirmed", _rabbit_publish, 1),
     Bar("RabbitMQ: publish in bulk, to Celery's", ratio("bulk", _RABBIT, _RABBIT_CELERY), 2.5),
     Bar("RabbitMQ: publish in bulk, to a bare client's", ratio("bulk", _RABBIT, _BARE), 0.8),

@@ -9,14 +9,16 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from benches.library import BULK, PATIENCE, Library, run, run_clients
+from benches.library import BULK, PATIENCE, Library, WorkflowLibrary, run, run_clients
 from benches.summary import percentiles
 from benches.tally import Tally
+from benches.workflows import WORKFLOWS
 
 Figures = dict[str, float]
 
@@ -161,10 +163,25 @@ async def start_latency(library: Library, seconds: float) -> Figures:
     return percentiles(taken)
 
 
+async def workflow(library: WorkflowLibrary, kind: str, size: int, patience: float) -> Figures:
+    """Seconds from building a workflow to its result in hand, and the most memory (MB) this process took for it."""
+    begun = time.perf_counter()
+    sent = await library.send_workflow(kind, size)
+    sending = time.perf_counter() - begun
+    # The header of a chord is waited for by its body: nobody need ask for it.
+    found = sent.get(timeout=patience)
+    seconds = time.perf_counter() - begun
+    if found != WORKFLOWS[kind].expected(size):
+        raise RuntimeError(f"the {kind} of {size:,} returned {str(found)[:200]}")
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": seconds, "sending": sending, "memory": memory}
+
+
 MEASURES: dict[str, Callable[..., Coroutine[Any, Any, Figures]]] = {
     function.__name__: function
     for function in (
         publish, publish_together, publish_bulk, ready, drain, round_trip, round_trip_many, start_latency,
+        workflow,
     )
 }  # fmt: skip
 

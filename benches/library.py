@@ -47,6 +47,13 @@ class Library(Protocol):
         """How many of these have no result (yet)."""
 
 
+class WorkflowLibrary(Library, Protocol):
+    """One that has workflows."""
+
+    async def send_workflow(self, kind: str, size: int) -> Any:
+        """Builds a workflow of `benches.workflows`, sends it, and returns its result object."""
+
+
 def run(library: Library, coroutine: Coroutine[Any, Any, T]) -> T:
     """Runs the measuring coroutine as the library needs it."""
     return asyncio.run(coroutine) if library.coroutines else drive(coroutine)

@@ -55,6 +55,16 @@ def wait(value: float) -> None:
     tally.add()
 
 
+def step(value: int) -> int:
+    """One more than its argument: a member or a step of a workflow."""
+    return value + 1
+
+
+def total(values: list[int]) -> int:
+    """The sum: the body of a chord."""
+    return sum(values)
+
+
 def calibrate(seconds: float = 0.001) -> int:
     """Turns of the loop of `burn` that take so long on this machine: the fastest of several measurements."""
     loops = 20_000

@@ -6,17 +6,18 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from celery import Celery
+from celery import Celery, chain, chord, group
 
 from benches import work
 from benches.library import BULK, PATIENCE
+from benches.workflows import WORKFLOWS, Words
 
 app = Celery(
     "bench", broker=os.environ["BENCH_BROKER"], backend=os.environ.get("BENCH_BACKEND", os.environ["BENCH_BROKER"])
 )
 app.conf.broker_connection_retry_on_startup = True  # Its default is about to become this, and it warns until then.
 tasks = {function.__name__: app.task(function) for function in (work.noop, work.echo, work.now, work.stamp)}
-tasks |= {function.__name__: app.task(function) for function in (work.burn, work.wait)}
+tasks |= {function.__name__: app.task(function) for function in (work.burn, work.wait, work.step, work.total)}
 tasks["count"] = app.task(ignore_result=True)(work.count)
 
 
@@ -37,6 +38,9 @@ class CeleryLibrary:
 
     async def get(self, sent: Any) -> Any:
         return sent.get(timeout=PATIENCE)
+
+    async def send_workflow(self, kind: str, size: int) -> Any:
+        return WORKFLOWS[kind].build(Words(chain, group, chord, tasks), size).apply_async()
 
     async def missing(self, sent: Sequence[Any]) -> int:
         keys = [app.backend.get_key_for_task(result.id) for result in sent]

@@ -8,7 +8,8 @@ from typing import Any
 
 from benches import work
 from benches.library import BULK, PATIENCE
-from umbel import AsyncResult, Umbel
+from benches.workflows import WORKFLOWS, Words
+from umbel import AsyncResult, Umbel, chain, chord, group
 
 app = Umbel(
     "bench",
@@ -16,7 +17,7 @@ app = Umbel(
     backend=os.environ.get("BENCH_BACKEND", os.environ.get("BENCH_BROKER")),
 )
 tasks = {function.__name__: app.task(function) for function in (work.noop, work.echo, work.now, work.stamp)}
-tasks |= {function.__name__: app.task(function) for function in (work.burn, work.wait)}
+tasks |= {function.__name__: app.task(function) for function in (work.burn, work.wait, work.step, work.total)}
 tasks["count"] = app.task(ignore_result=True)(work.count)
 
 
@@ -36,6 +37,9 @@ class UmbelLibrary:
 
     async def get(self, sent: AsyncResult[Any]) -> Any:
         return sent.get(timeout=PATIENCE)
+
+    async def send_workflow(self, kind: str, size: int) -> Any:
+        return WORKFLOWS[kind].build(Words(chain, group, chord, tasks), size).apply_async()
 
     async def missing(self, sent: Sequence[AsyncResult[Any]]) -> int:
         ids = [result.id for result in sent]

@@ -14,6 +14,7 @@ PREFORK = Peer(
     worker=(*_WORKER, "prefork"),
     settings={"pool": "prefork -c 2", **_SETTINGS},
     far=True,
+    workflows=True,
 )
 THREADS = Peer(
     name="celery-threads",

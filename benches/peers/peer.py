@@ -29,6 +29,7 @@ class Peer:
         ours: Whether it is Umbel.
         far: Whether it is measured at a distance from its broker.
         publishes: False: another peer publishes in the very same way, and is measured.
+        workflows: Whether it has Celery's words for workflows, and is measured with them.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Peer:
     ours: bool = False
     far: bool = False
     publishes: bool = True
+    workflows: bool = False
 
     @property
     def app(self) -> str:

@@ -15,6 +15,7 @@ PREFORK = Peer(
     settings={"pool": "prefork -c 2", **_SETTINGS},
     ours=True,
     far=True,
+    workflows=True,
 )
 THREADS = Peer(
     name="umbel-threads",
@@ -25,6 +26,7 @@ THREADS = Peer(
     publishes=False,
     ours=True,
     far=True,
+    workflows=True,
 )
 SQLITE = Peer(
     name="umbel-sqlite",
@@ -34,4 +36,5 @@ SQLITE = Peer(
     settings={"pool": "prefork -c 2", **_SETTINGS, "file": "WAL, synchronous=FULL"},
     store="sqlite",
     ours=True,
+    workflows=True,
 )

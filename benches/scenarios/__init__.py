@@ -9,6 +9,7 @@ from benches.scenarios.latency import LATENCY
 from benches.scenarios.length import TASK_COMPUTES, TASK_WAITS
 from benches.scenarios.publish import PUBLISH, PUBLISH_TOGETHER
 from benches.scenarios.scenario import Figures, Measurement, Metric, Scenario
+from benches.scenarios.workflows import WORKFLOWS
 
 __all__ = ["MEASUREMENTS", "SCENARIOS", "Figures", "Measurement", "Metric", "Scenario"]
 
@@ -23,6 +24,7 @@ MEASUREMENTS: dict[str, Measurement] = {
         TASK_COMPUTES,
         TASK_WAITS,
         FAR,
+        WORKFLOWS,
         IDLE,
     )
 }

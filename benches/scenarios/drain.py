@@ -53,28 +53,29 @@ def _drain(
         client.wait_event("filled", PATIENCE)
         with bench.worker(waiting, through, **environment) as pids:
             begun = client.wait_event("begun", PATIENCE)
-            usage, cpu = _usage(bench), cpu_seconds(pids)
+            used, cpu = usage(bench), cpu_seconds(pids)
             client.wait_event("drained", PATIENCE * 2)
-            usage, cpu = _usage(bench) - usage, cpu_seconds(pids) - cpu
+            used, cpu = usage(bench) - used, cpu_seconds(pids) - cpu
             figures = client.figures(PATIENCE)
     tasks = max(1.0, count - begun["ran"])
-    return {**figures, "count": count, **_costs(bench, usage, cpu, tasks)}
+    return {**figures, "count": count, **_costs(bench, used, cpu, tasks)}
 
 
-def _usage(bench: Bench) -> Usage:
+def usage(bench: Bench) -> Usage:
+    """What the peer's Redis has done so far; nothing where it has none."""
     on_redis = bench.peer.store == "redis" and bench.run.redis is not None
     return bench.run.redis.usage() if on_redis and bench.run.redis is not None else Usage(0, 0, 0, 0.0)
 
 
-def _costs(bench: Bench, usage: Usage, cpu: float, tasks: float) -> dict[str, float]:
+def _costs(bench: Bench, used: Usage, cpu: float, tasks: float) -> dict[str, float]:
     """Of one task."""
     costs = {"worker_cpu": cpu / tasks * 1e6}
     if bench.peer.store == "redis":
         costs |= {
-            "redis_cpu": usage.cpu / tasks * 1e6,
-            "commands": usage.commands / tasks,
-            "bytes_in": usage.bytes_in / tasks,
-            "bytes_out": usage.bytes_out / tasks,
+            "redis_cpu": used.cpu / tasks * 1e6,
+            "commands": used.commands / tasks,
+            "bytes_in": used.bytes_in / tasks,
+            "bytes_out": used.bytes_out / tasks,
         }
     return costs
 

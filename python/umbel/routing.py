@@ -16,7 +16,42 @@ from umbel.config.conf import Settings
 from umbel.config.sources import import_by_name
 from umbel.exceptions import ImproperlyConfigured, QueueNotFound
 
-__all__ = ["Destination", "Exchange", "Queue", "Queues", "Router", "queues_from_conf", "worker_direct"]
+__all__ = [
+    "Destination",
+    "Exchange",
+    "Queue",
+    "Queues",
+    "Router",
+    "own_queue",
+    "own_queue_suffix",
+    "queues_from_conf",
+    "with_own_queues",
+    "worker_direct",
+]
+
+#: Follows the name of a queue in that of the one beside it.
+_OWN = ".umbel"
+#: Brokers that none but Umbel knows: there every queue is its own.
+_UNSHARED = ("memory:", "sqlite:")
+
+
+def own_queue_suffix(broker_url: Any) -> str:
+    """What follows the name of a queue in that of the one beside it, which only Umbel's workers consume: for messages
+    that Celery's cannot run. Empty where nobody else consumes any."""
+    url = broker_url if isinstance(broker_url, str) else next(iter(broker_url or ()), "")
+    return "" if not url or url.startswith(_UNSHARED) else _OWN
+
+
+def own_queue(queue: str, broker_url: Any) -> str:
+    """The queue beside this one; itself if it is such a queue."""
+    suffix = own_queue_suffix(broker_url)
+    return queue if queue.endswith(suffix) else queue + suffix
+
+
+def with_own_queues(queues: Iterable[str], broker_url: Any) -> list[str]:
+    """Queues, and those beside them."""
+    names = list(queues)
+    return list(dict.fromkeys([*names, *(own_queue(name, broker_url) for name in names)]))
 
 
 @dataclass

@@ -66,6 +66,24 @@ def test_what_a_task_costs_redis(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "appendfsync: everysec" in shown
 
 
+def test_workflows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    require_redis()
+    output = tmp_path / "figures.json"
+    status = main(
+        ["--peers", "umbel-threads", "celery-prefork", "--rounds", "1", "--seconds", "0.05", "--most", "5",
+         "--plots", "none", "--output", str(output), "--scenarios", "workflows"]
+    )  # fmt: skip
+    shown = capsys.readouterr().out
+    assert status == 0, shown
+    found = results.read(output)
+    assert not found.failures
+    for scenario in MEASUREMENTS["workflows"].scenarios:
+        for peer in ("umbel-threads", "celery-prefork"):
+            figures = found.figures[scenario.name][peer]
+            assert 0 < figures["sending"][0] < figures["seconds"][0]
+            assert figures["megabytes"][0] > 0
+
+
 def test_a_failure_of_ours_is_shown_with_its_log_and_in_the_exit_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -282,10 +282,22 @@ def test_chords(url: str) -> None:
         def total(values: list[Any]) -> Any:
             return values
 
+        @app.task(name="adds", bind=True, ignore_result=True)
+        def adds(self: Any, more: int) -> str:
+            for number in range(more):
+                self.add_to_chord(adds.s(number))
+            return f"added {more}"
+
         with start_worker(app, concurrency=2):
             header = [double.s(1), group([double.s(2), double.s(3)]), chain(double.s(4), double.s())]
             assert chord(header, total.s()).apply_async().get(timeout=PATIENCE) == [2, 4, 6, 16]
             assert chord([double.s(1)], total.s() | total.s()).apply_async().get(timeout=PATIENCE) == [2]
+            # Results that nobody else wants are looked for; so are those of members that members added.
+            found = chord([adds.s(2), double.s(5)], total.s()).apply_async().get(timeout=PATIENCE)
+            assert sorted(map(str, found)) == ["10", "added 0", "added 0", "added 1", "added 2"]
+            late = chord([adds.s(0).set(expires=-5), double.s(1)], total.s()).apply_async()
+            with pytest.raises(ChordError, match="TaskRevokedError"):
+                late.get(timeout=PATIENCE)
             with pytest.raises(ChordError, match="KeyError"):
                 chord([double.s(1), fail.s()], total.s()).apply_async().get(timeout=PATIENCE)
             with pytest.raises(ChordError, match="KeyError"):

@@ -8,8 +8,8 @@ import logging
 import threading
 import uuid
 import zlib
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +63,14 @@ def numbered(tree: Tree, labels: Iterator[int]) -> Tree:
     return Tree(tree.kind, children, tree.does, next(labels))
 
 
+def labels(tree: Tree) -> Iterator[int]:
+    """Of its leaves."""
+    if tree.kind == "leaf":
+        yield tree.label
+    for child in tree.children:
+        yield from labels(child)
+
+
 # --- the model
 
 
@@ -79,8 +87,8 @@ class Model:
 
     def __init__(self) -> None:
         self.notes: Counter[str] = Counter()
-        #: Labels of the leaves that ran.
-        self.ran: set[int] = set()
+        #: State in which each leaf that ran ends, by its label.
+        self.states: dict[int, str] = {}
 
     def run(self, tree: Tree, value: Any) -> Any:
         return self._steps(steps_of(tree), value)
@@ -95,7 +103,7 @@ class Model:
         return value
 
     def leaf(self, tree: Tree, value: Any) -> Any:
-        self.ran.add(tree.label)
+        self.states[tree.label] = "FAILURE" if tree.does == "fail" else "SUCCESS"
         if tree.does == "fail":
             self.notes[f"failed {tree.label}"] += 1
             raise Failed(ValueError)
@@ -184,7 +192,9 @@ class Bench:
     """An application with a worker in this process, and what its callbacks noted."""
 
     def __init__(self, url: str) -> None:
-        self.notes: Counter[str] = Counter()
+        #: By the workflow's own name, which is in its leaves' ids as well.
+        self.notes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.checked: list[tuple[str, Model, set[int]]] = []
         self._lock = threading.Lock()
         self.app = app = Umbel("trees", broker=url, backend=url, set_as_current=False)
 
@@ -202,38 +212,44 @@ class Bench:
             return digest(value, label)
 
         @app.task(name="done")
-        def done(label: int) -> None:
-            self._note(f"done {label}")
+        def done(run: str, label: int) -> None:
+            self._note(run, f"done {label}")
 
         @app.task(name="failed")
-        def failed(request: Any, error: BaseException, traceback: Any, label: int) -> None:
-            self._note(f"failed {label}")
+        def failed(request: Any, error: BaseException, traceback: Any, run: str, label: int) -> None:
+            self._note(run, f"failed {label}")
 
         self.leaf, self.done, self.failed = leaf, done, failed
 
-    def _note(self, text: str) -> None:
+    def _note(self, run: str, text: str) -> None:
         with self._lock:
-            self.notes[text] += 1
+            self.notes[run][text] += 1
 
-    def workflow(self, tree: Tree) -> Any:
+    def workflow(self, run: str, tree: Tree) -> Any:
         if tree.kind == "leaf":
-            sig = self.leaf.s(label=tree.label, does=tree.does)
-            sig.link(self.done.si(tree.label))
-            sig.link_error(self.failed.s(label=tree.label))
+            sig = self.leaf.s(label=tree.label, does=tree.does).set(task_id=f"{run}-{tree.label}")
+            sig.link(self.done.si(run, tree.label))
+            sig.link_error(self.failed.s(run=run, label=tree.label))
             return sig
-        parts = [self.workflow(child) for child in tree.children]
+        parts = [self.workflow(run, child) for child in tree.children]
         if tree.kind == "chord":
             return chord(parts[:-1], parts[-1], app=self.app)
         return {"chain": chain, "group": group}[tree.kind](parts)
 
+    def states(self, run: str, of: Iterable[int]) -> dict[int, str]:
+        """State of each leaf, by its label."""
+        of = list(of)
+        found = self.app.results.read_many([f"{run}-{label}" for label in of])
+        return {label: "PENDING" if meta is None else meta["status"] for label, meta in zip(of, found, strict=True)}
+
     def check(self, tree: Tree) -> None:
-        self.notes.clear()
+        run = str(uuid.uuid4())
         model = Model()
         try:
             expected: Any = model.whole(tree, None)
         except Failed as error:
             expected = error
-        sig = self.workflow(tree)
+        sig = self.workflow(run, tree)
         result = sig.apply_async()
         if isinstance(expected, Failed):
             with pytest.raises(expected.kinds):
@@ -242,10 +258,18 @@ class Bench:
                 )
         else:
             assert result.get(timeout=PATIENCE) == expected
-        wait_until(lambda: not model.notes - self.notes, PATIENCE, "the callbacks")
+        wait_until(lambda: not model.notes - self.notes[run], PATIENCE, "the callbacks")
+        wait_until(lambda: self.states(run, model.states) == model.states, PATIENCE, "the states")
+        self.checked.append((run, model, set(labels(tree)) - set(model.states)))
+        self.check_the_rest(*self.checked[-1])
+
+    def check_the_rest(self, run: str, model: Model, others: set[int]) -> None:
+        """What must not have happened, however long one waits."""
+        # Of those that never ran, steps and bodies fail with what they waited for; headers were never sent.
+        assert set(self.states(run, others).values()) <= {"FAILURE", "PENDING"}
         # Of a body that is a workflow itself and never ran, errbacks are called once each; which ones is up to it.
-        more = self.notes - model.notes
-        assert all(text.startswith("failed ") and int(text.split()[1]) not in model.ran for text in more), more
+        more = self.notes[run] - model.notes
+        assert all(text.startswith("failed ") and int(text.split()[1]) in others for text in more), more
         assert max(more.values(), default=0) <= 1, more
 
 
@@ -260,7 +284,9 @@ def bench_at(url: str) -> Iterator[Bench]:
             yield bench
     finally:
         logger.setLevel(before)
-    # Nothing may be left over: a callback that came twice would have been counted, or be here.
+    # Nothing may be left over: a callback that came twice was counted, or is here.
+    for checked in bench.checked:
+        bench.check_the_rest(*checked)
     assert bench.app.client.queue_length("celery") == 0
     assert bench.app.client.dead_letters() == []
     bench.app.close()
@@ -279,7 +305,7 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @settings(
-    max_examples=20,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     database=None,

@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from apps.basic import notes
 from servers.stack import PATIENCE, Stack, in_processes
+from servers.worker_process import wait_until
 
 from umbel import Umbel, chain, chord, group, signature
 from umbel.exceptions import ChordError
+
+
+def revoked(app: Umbel, sig: Any) -> Any:
+    """The same, which no worker will run."""
+    app.control.revoke(sig.freeze().id, reply=True, limit=1, timeout=PATIENCE)
+    return sig
+
 
 #: Members that end without a word, and what the chord says of them.
 ENDS: dict[str, tuple[Callable[[Umbel, Path], Any], str]] = {
@@ -21,6 +30,7 @@ ENDS: dict[str, tuple[Callable[[Umbel, Path], Any], str]] = {
     "rejected": (lambda app, path: app.tasks["basic.reject"].s(str(path), False), "not today"),
     "ignored": (lambda app, path: app.tasks["basic.ignored"].s(str(path)), "Ignore"),
     "unserializable": (lambda app, _: app.tasks["basic.unserializable"].s(), "EncodeError"),
+    "revoked": (lambda app, _: revoked(app, app.tasks["basic.add"].s(1, 1)), r"TaskRevokedError\('revoked'\)"),
     "an earlier step": (lambda app, _: app.tasks["basic.fail"].s("key", "x") | app.tasks["basic.add"].s(1), "KeyError"),
 }
 
@@ -31,10 +41,13 @@ def test_a_chord_hears_of_every_end(stack: Stack, tmp_path: Path, end: str) -> N
     app = stack.app
     make, told = ENDS[end]
     add, echo = app.tasks["basic.add"], app.tasks["basic.echo"]
-    result = (chord([add.s(1, 1), make(app, tmp_path / "notes")], echo.s()) | add.s(1)).apply_async()
+    body = echo.s().on_error(app.tasks["basic.note"].si(str(tmp_path / "errbacks"), "called"))
+    result = (chord([add.s(1, 1), make(app, tmp_path / "notes")], body) | add.s(1)).apply_async()
     with pytest.raises(ChordError, match=told):
         result.get(timeout=PATIENCE, follow_parents=False)
     assert result.state == "FAILURE"
+    wait_until(lambda: notes(tmp_path / "errbacks") != [], PATIENCE, "the errback")
+    assert len(notes(tmp_path / "errbacks")) == 1
 
 
 @in_processes

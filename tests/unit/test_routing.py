@@ -11,7 +11,7 @@ import pytest
 from umbel import Exchange, Queue
 from umbel.config import Settings
 from umbel.exceptions import ImproperlyConfigured, QueueNotFound
-from umbel.routing import Destination, Router, queues_from_conf
+from umbel.routing import Destination, Router, own_queue, queues_from_conf, with_own_queues
 
 
 def route(name: str, options: dict[str, Any] | None = None, args: Any = (), **settings: Any) -> Destination:
@@ -139,3 +139,19 @@ def test_selecting_queues() -> None:
 def test_wrong_queues() -> None:
     with pytest.raises(ImproperlyConfigured, match="task_queues"):
         queues_from_conf(Settings(task_queues=[SimpleNamespace()]))
+
+
+@pytest.mark.parametrize(
+    ("url", "queue"),
+    [
+        ("redis://h/0", "q.umbel"),
+        (["amqp://a", "amqp://b"], "q.umbel"),
+        ("sqlite:///file", "q"),
+        ("memory://", "q"),
+        (None, "q"),
+    ],
+)
+def test_the_queue_beside_one_that_celery_may_consume(url: Any, queue: str) -> None:
+    assert own_queue("q", url) == queue
+    assert own_queue(queue, url) == queue
+    assert with_own_queues(["q", "q"], url) == list(dict.fromkeys(["q", queue]))

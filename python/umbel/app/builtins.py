@@ -57,9 +57,9 @@ def add_builtin_tasks(app: Umbel) -> None:
     def fail_dependents(self: Any, /, *args: Any, **kwargs: Any) -> None:
         """Fails in the place of a task whose process cannot tell those that wait for it: callbacks for errors, the
         later steps of its chain, the chord it counts for."""
-        from umbel.execution.chords import told_failure
+        from umbel.execution.chords import fail_in_place
 
-        raise told_failure(self.request)
+        fail_in_place(app, self.request, args)
 
     @app.task(name="celery.chunks", bind=True)
     def chunks(self: Any, task: Mapping[str, Any], it: Iterable[Any], n: int) -> Any:

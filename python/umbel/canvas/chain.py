@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from umbel import _current
+from umbel.canvas.freezing import Place, Series
 from umbel.canvas.group import is_empty, unrolled
 from umbel.canvas.outbox import outbox_of
 from umbel.canvas.signature import Signature, _item, as_list, kind_of, maybe_signature
-from umbel.canvas.stamping import StampingVisitor, merge_stamps
+from umbel.canvas.stamping import StampingVisitor
 from umbel.result import allow_join_result
 
 __all__ = ["_chain", "chain"]
@@ -163,25 +164,15 @@ class _chain(Signature):
             parent.children.append(results[0])
         return results[0]
 
-    def freeze(
-        self,
-        _id: str | None = None,
-        group_id: str | None = None,
-        chord: Any = None,
-        root_id: str | None = None,
-        parent_id: str | None = None,
-        group_index: int | None = None,
-    ) -> Any:
-        """Gives every step an id, in place. The last one counts for `group_id` and `chord`, and has the id given."""
+    def _frozen(self, task_id: str | None, place: Place) -> Any:
+        """Every step gets an id; the last one that given, and its place."""
         tasks, results = self.prepare_steps(
-            self.args, self.kwargs, self.tasks, root_id, parent_id, None, None, _id or self.id, group_id, chord,
-            clone=False, group_index=group_index,
+            self.args, self.kwargs, self.tasks, place.root_id, place.parent_id, None, None, task_id or self.id,
+            place.group_id, place.chord, clone=False, group_index=place.group_index,
         )  # fmt: skip
         self.args = ()
         self.tasks = tasks[::-1]
         return results[0]
-
-    _freeze = freeze
 
     def prepare_steps(
         self,
@@ -210,13 +201,13 @@ class _chain(Signature):
             steps[0] = _with_args(steps[0], args, kwargs)
         frozen: list[Any] = []
         results: list[Any] = []
+        ids = Series()
+        last = Place(group_id, chord_body, root_id, None, group_index)
         for step in reversed(steps):
             if not frozen:
-                result = step.freeze(
-                    last_task_id, root_id=root_id, group_id=group_id, chord=chord_body, group_index=group_index
-                )
+                result = step.freeze(last_task_id or ids.next_for(step), *last)
             else:
-                result = step.freeze(root_id=root_id)
+                result = step.freeze(ids.next_for(step), root_id=root_id)
                 eldest(results[-1]).parent = result
             for errback in as_list(link_error):
                 step.append_to_list_option("link_error", errback)
@@ -279,14 +270,7 @@ class _chain(Signature):
 
     def stamp(self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any) -> Any:
         """Stamps every step."""
-        found = None if visitor is None else visitor.on_chain_start(self, **headers) or {}
-        stamps = merge_stamps(headers, found, append_stamps, self.options)
-        self.stamp_links(visitor, append_stamps, **stamps)
-        self.tasks = [maybe_signature(task, app=self._app) for task in self.tasks]
-        for task in self.tasks:
-            task.stamp(visitor, append_stamps, **stamps)
-        if visitor is not None:
-            visitor.on_chain_end(self, **stamps)
+        self.tasks = self._stamp_tasks("chain", self.tasks, visitor, append_stamps, headers)
         return self
 
     @property

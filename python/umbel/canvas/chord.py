@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from umbel import _current, _native
 from umbel.canvas.chain import eldest
+from umbel.canvas.freezing import Place
 from umbel.canvas.group import group, unrolled
 from umbel.canvas.outbox import outbox_of
 from umbel.canvas.signature import Signature, _item, as_list, kind_of, maybe_signature, signature
@@ -128,7 +129,7 @@ class chord(Signature):
         merged = {**self.options, **options}
         header_id = self.options.get("task_id") or _native.uuid4()
         merged.pop("task_id", None)
-        result = self._run(app, header_id, body, args, kwargs, task_id, outbox, merged)
+        result = self._run(app, header_id, body, args, kwargs, task_id, outbox, mine, merged)
         if mine:
             outbox.publish(app, **merged)
         parent: Any = _current.current_worker_request()
@@ -138,7 +139,7 @@ class chord(Signature):
 
     def _run(
         self, app: Any, header_id: str, body: Any, args: Any, kwargs: Any, task_id: str | None, outbox: Any,
-        options: dict[str, Any],
+        in_batches: bool, options: dict[str, Any],
     ) -> Any:  # fmt: skip
         root_id = body.options.get("root_id") or options.get("root_id")
         as_chain = self.TYPES["chain"]([_linked(body, options)], app=app)
@@ -159,12 +160,15 @@ class chord(Signature):
         if not members:
             first.apply_async(([],), producer=outbox, add_to_parent=False)
         else:
-            if app.results.counts_chords:
+            counted = app.results.counts_chords
+            if counted:
                 app.results.start_chord(header_id, sum(size_of(task) for task, _ in members))
             shared = {name: value for name, value in options.items() if name not in _OF_BODY}
-            results_sent = self.header_group().send(members, outbox, args, kwargs, shared)
+            # Of a large header the first members run while the last ones are made; what looks for them goes with them.
+            sink = None if in_batches and counted else outbox
+            results_sent = self.header_group().send(members, sink, args, kwargs, shared)
             header_result = GroupResult(header_id, list(results_sent))
-            if not app.results.counts_chords:
+            if not counted:
                 _look_for(header_result, first, app, outbox)
         eldest(results[0]).parent = header_result
         return results[0]
@@ -181,27 +185,17 @@ class chord(Signature):
 
     # --- changing
 
-    def freeze(
-        self,
-        _id: str | None = None,
-        group_id: str | None = None,
-        chord: Any = None,
-        root_id: str | None = None,
-        parent_id: str | None = None,
-        group_index: int | None = None,
-    ) -> Any:
-        """Gives header and body ids, in place. The body has the id given, and counts for `group_id` and `chord`."""
+    def _frozen(self, task_id: str | None, place: Place) -> Any:
+        """Header and body get ids; the body that given, and its place."""
         header = self.header_group()
-        header_result = header.freeze(parent_id=parent_id, root_id=root_id, chord=self.body)
+        header_result = header.freeze(chord=self.body, root_id=place.root_id, parent_id=place.parent_id)
         self.id = header.id
         if self.body is None:
             return None
         body = self.body = maybe_signature(self.body, app=self._app)
-        result = body.freeze(_id, root_id=root_id, chord=chord, group_id=group_id, group_index=group_index)
+        result = body.freeze(task_id, *place._replace(parent_id=None))
         eldest(result).parent = header_result
         return result
-
-    _freeze = freeze
 
     def clone(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """A copy, header and body included."""
@@ -252,14 +246,7 @@ class chord(Signature):
     def stamp(self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any) -> Any:
         """Stamps the header's members and the body."""
         header = self.header_group()
-        found = None if visitor is None else visitor.on_chord_header_start(self, **headers) or {}
-        stamps = merge_stamps(headers, found, append_stamps, self.options)
-        self.stamp_links(visitor, append_stamps, **stamps)
-        header.tasks = [maybe_signature(task, app=self._app) for task in header.tasks]
-        for task in header.tasks:
-            task.stamp(visitor, append_stamps, **stamps)
-        if visitor is not None:
-            visitor.on_chord_header_end(self, **stamps)
+        header.tasks = self._stamp_tasks("chord_header", header.tasks, visitor, append_stamps, headers)
         if self.body is not None:
             found = None if visitor is None else visitor.on_chord_body(self, **headers) or {}
             self.body.stamp(visitor, append_stamps, **merge_stamps(headers, found, append_stamps, None))

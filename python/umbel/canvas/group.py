@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from umbel import _current, _native
+from umbel.canvas.freezing import Place, Series
 from umbel.canvas.outbox import Outbox, outbox_of
 from umbel.canvas.signature import Signature, _item, kind_of, maybe_signature
-from umbel.canvas.stamping import StampingVisitor, merge_stamps
+from umbel.canvas.stamping import StampingVisitor
 from umbel.result import GroupResult
 
 __all__ = ["group", "is_empty", "unrolled"]
@@ -144,16 +145,19 @@ class group(Signature):
         return merged, merged.pop("task_id", None) or _native.uuid4()
 
     def prepared(
-        self, group_id: str, root_id: str | None, chord: Any = None, parent_id: str | None = None
+        self,
+        group_id: str | None,
+        root_id: str | None,
+        chord: Any = None,
+        parent_id: str | None = None,
+        ids: Series | None = None,
     ) -> Iterator[tuple[Any, Any]]:
         """Each member, copied and frozen, with its result; groups in the group are part of it."""
+        ids = ids or Series()
         for index, task in enumerate(self._flat()):
             if chord is not None:
                 task = _of_one_result(task)
-            frozen = task.freeze(
-                group_id=group_id, chord=chord, root_id=root_id, parent_id=parent_id, group_index=index
-            )
-            yield task, frozen
+            yield task, task.freeze(ids.next_for(task), group_id, chord, root_id, parent_id, index)
 
     def _flat(self) -> Iterator[Any]:
         for member in self.tasks:
@@ -193,32 +197,23 @@ class group(Signature):
 
     # --- changing
 
-    def freeze(
-        self,
-        _id: str | None = None,
-        group_id: str | None = None,
-        chord: Any = None,
-        root_id: str | None = None,
-        parent_id: str | None = None,
-        group_index: int | None = None,
-    ) -> Any:
-        """Gives the group and its members ids, in place. `group_id` and `chord` are those its members count for."""
+    def _frozen(self, task_id: str | None, place: Place) -> Any:
+        """The group and its members get ids; the members count for what the place says."""
         options = self.options
+        new = _native.uuid4() if options.get("task_id") is None and task_id is None else None
         if options.get("task_id") is None:
-            options["task_id"] = _id or _native.uuid4()
-        if group_id:
-            options["group_id"] = group_id
-        if chord:
-            options["chord"] = chord
-        if group_index is not None:
-            options["group_index"] = group_index
-        root_id = options.setdefault("root_id", root_id)
-        parent_id = options.setdefault("parent_id", parent_id)
-        members = list(self.prepared(group_id, root_id, chord, parent_id))  # type: ignore[arg-type]
+            options["task_id"] = task_id or new
+        if place.group_id:
+            options["group_id"] = place.group_id
+        if place.chord:
+            options["chord"] = place.chord
+        if place.group_index is not None:
+            options["group_index"] = place.group_index
+        root_id = options.setdefault("root_id", place.root_id)
+        parent_id = options.setdefault("parent_id", place.parent_id)
+        members = list(self.prepared(place.group_id, root_id, place.chord, parent_id, Series(new)))
         self.tasks = [task for task, _ in members]
         return GroupResult(options["task_id"], [result for _, result in members])
-
-    _freeze = freeze
 
     def set_immutable(self, immutable: bool) -> None:
         """Of all members."""
@@ -242,14 +237,7 @@ class group(Signature):
 
     def stamp(self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any) -> Any:
         """Stamps every member."""
-        found = None if visitor is None else visitor.on_group_start(self, **headers) or {}
-        stamps = merge_stamps(headers, found, append_stamps, self.options)
-        self.stamp_links(visitor, append_stamps, **stamps)
-        self.tasks = [maybe_signature(task, app=self._app) for task in self.tasks]
-        for task in self.tasks:
-            task.stamp(visitor, append_stamps, **stamps)
-        if visitor is not None:
-            visitor.on_group_end(self, **stamps)
+        self.tasks = self._stamp_tasks("group", self.tasks, visitor, append_stamps, headers)
         return self
 
     def __len__(self) -> int:

@@ -13,6 +13,7 @@ from types import GenericAlias
 from typing import Any, ClassVar
 
 from umbel import _current, _native
+from umbel.canvas.freezing import Place
 from umbel.canvas.stamping import StampingVisitor, merge_stamps
 
 __all__ = ["Signature", "as_list", "kind_of", "maybe_signature", "signature", "subtask"]
@@ -233,28 +234,33 @@ class Signature(dict[str, Any]):
         """Gives it an id, in place, and returns the result it will have. It is to be sent once then.
 
         Args:
-            group_id: Group it is a member of, and `group_index` its place there.
+            group_id: Group it is a member of, and `group_index` its place there. Of a chain that is its last step, of a
+                chord its body.
             chord: Body of the chord whose header it is a member of.
         """
-        options = self.options
-        task_id = options.get("task_id")
-        if task_id is None:
-            task_id = options["task_id"] = _id or _native.uuid4()
-        if root_id:
-            options["root_id"] = root_id
-        if parent_id:
-            options["parent_id"] = parent_id
-        if "reply_to" not in options:
-            options["reply_to"] = self.app.thread_oid
-        if group_id and "group_id" not in options:
-            options["group_id"] = group_id
-        if chord:
-            options["chord"] = chord
-        if group_index is not None:
-            options["group_index"] = group_index
-        return self.AsyncResult(task_id)
+        return self._frozen(_id, Place(group_id, chord, root_id, parent_id, group_index))
 
     _freeze = freeze
+
+    def _frozen(self, task_id: str | None, place: Place) -> Any:
+        """What `freeze` does for this kind of signature."""
+        options = self.options
+        found = options.get("task_id")
+        if found is None:
+            found = options["task_id"] = task_id or _native.uuid4()
+        if place.root_id:
+            options["root_id"] = place.root_id
+        if place.parent_id:
+            options["parent_id"] = place.parent_id
+        if "reply_to" not in options:
+            options["reply_to"] = self.app.thread_oid
+        if place.group_id and "group_id" not in options:
+            options["group_id"] = place.group_id
+        if place.chord:
+            options["chord"] = place.chord
+        if place.group_index is not None:
+            options["group_index"] = place.group_index
+        return self.AsyncResult(found)
 
     # --- links
 
@@ -303,6 +309,20 @@ class Signature(dict[str, Any]):
         self.stamp_links(visitor, append_stamps, **headers)
         found = None if visitor is None else visitor.on_signature(self, **headers) or {}
         return self.set(**merge_stamps(headers, found, append_stamps, self.options))
+
+    def _stamp_tasks(
+        self, kind: str, tasks: Iterable[Any], visitor: StampingVisitor | None, append: bool, headers: dict[str, Any]
+    ) -> list[Any]:
+        """Stamps the links and the parts of a workflow, between the visitor's `on_<kind>_start` and `on_<kind>_end`."""
+        found = None if visitor is None else getattr(visitor, f"on_{kind}_start")(self, **headers) or {}
+        stamps = merge_stamps(headers, found, append, self.options)
+        self.stamp_links(visitor, append, **stamps)
+        stamped = [maybe_signature(task, app=self._app) for task in tasks]
+        for task in stamped:
+            task.stamp(visitor, append, **stamps)
+        if visitor is not None:
+            getattr(visitor, f"on_{kind}_end")(self, **stamps)
+        return stamped
 
     def stamp_links(self, visitor: StampingVisitor | None, append_stamps: bool = False, **headers: Any) -> None:
         """Stamps its callbacks and errbacks."""

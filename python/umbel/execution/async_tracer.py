@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from umbel import _current
 from umbel.execution.coroutines import CoroutineRun
-from umbel.execution.forks import end_fork, fork_count
+from umbel.execution.forks import fork_count
 from umbel.execution.runner import TaskRunner
 from umbel.execution.storing import LaterLink
 from umbel.execution.tracer import Tracer
@@ -86,12 +86,8 @@ class AsyncTracer(Tracer):
                 value = error
                 state = self._body_raised(runner, request, error, forks)
             else:
-                if fork_count() != forks:
-                    end_fork(request.task, request.id, None)
-                state, value = self._succeed(runner, request, value, started)
-            if runner.after_return is not None and state in ("SUCCESS", "FAILURE"):
-                self._call_hook(
-                    "after_return", runner.after_return, request, state, value, request.id, args, kwargs, None
-                )
+                state, value = self._succeed(runner, request, value, started, forks)
+            if runner.after_return is not None:
+                self._after_return(runner, request, state, value)
         finally:
             self._over(runner, request, state, value)

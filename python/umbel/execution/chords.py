@@ -2,7 +2,7 @@
 
 1. The outcome of a header member carries a message of `celery.chord_unlock` that waits for the chord. The store counts
    the member in the step in which it is acknowledged, and lets the message out if that was the last one, with the
-   members filled in. So it goes out once, whatever dies, and any worker can run it, Celery's too.
+   members filled in. So it goes out once, whatever dies. It goes to a queue that only Umbel's workers consume.
 2. `unlock` joins the parts and sends the body as part of its own outcome; or, if one failed, fails the body.
 """
 
@@ -17,18 +17,23 @@ from umbel.execution.failure import ExceptionInfo
 from umbel.execution.follow_ups import call_errbacks, leaves
 from umbel.execution.report import logger
 from umbel.result.failures import rebuild
+from umbel.routing import own_queue
+from umbel.serialization import accepted, dumps
+from umbel.serialization.packing import load_packed, packed
 from umbel.states import PROPAGATE_STATES
 from umbel.task import Context
 
 if TYPE_CHECKING:
     from umbel._interfaces import RecordWriter
 
-__all__ = ["ChordParts", "fail_signature", "told_failure", "unlock"]
+__all__ = ["ChordParts", "fail_in_place", "fail_signature", "unlock"]
 
 #: Stands for the members in the message that waits for them; the core fills them in.
 _MEMBERS = "umbel:chord-members"
 #: Header of messages whose chord was counted by the core.
 _COUNTED = "umbel_chord"
+#: Bytes of a body beyond which it is compressed: it is all that is left of the workflow, and repeats itself.
+_LONG = 2 << 10
 
 
 class ChordParts:
@@ -78,15 +83,29 @@ class ChordParts:
     def _waiting(self, group: str, chord: Any, root_id: str | None, request: Context) -> Any:
         kept_group, waiting = self._kept
         if kept_group != group:
-            # To the member's own queue: that one is served, and what unlocks the chord is known to every worker.
             options: dict[str, Any] = {"headers": {_COUNTED: True}, "root_id": root_id, "ignore_result": True}
-            if request.job is not None:
-                options["queue"] = request.job.queue
             unlocking = self._app.tasks["celery.chord_unlock"]
-            arguments = (group, chord)
-            waiting = self._app.sender.prepare(unlocking.name, arguments, {"result": _MEMBERS}, options, unlocking)
+            arguments = (group, _packed(chord, self._app.conf.task_serializer))
+            prepare: Any = self._app.sender.prepare
+            waiting = prepare(unlocking.name, arguments, {"result": _MEMBERS}, options, unlocking)
+            if request.job is not None:
+                # Beside the member's own queue: Celery's worker would look for results that perhaps nobody stored.
+                place = {"exchange": "", "routing_key": own_queue(request.job.queue, self._app.conf.broker_read_url)}
+                waiting = waiting._replace(message={**waiting.message, **place})
             self._kept = (group, waiting)
         return waiting
+
+
+def _packed(chord: Any, serializer: str) -> Any:
+    """The body of a chord as an argument; in bytes if it is long."""
+    data = dumps(chord, serializer)[2]
+    return packed(data, "zlib") if len(data) > _LONG else chord
+
+
+def _unpacked(app: Any, callback: Any) -> Any:
+    if not isinstance(callback, bytes):
+        return callback
+    return load_packed(callback, accepted(app.conf.accept_content))
 
 
 def unlock(
@@ -96,7 +115,7 @@ def unlock(
     polled, as Celery does for stores that cannot count."""
     from umbel.canvas import maybe_signature
 
-    body = maybe_signature(callback, app=app)
+    body = maybe_signature(_unpacked(app, callback), app=app)
     request = task.request
     try:
         if (request.headers or {}).get(_COUNTED):
@@ -104,7 +123,8 @@ def unlock(
             if not found:
                 return  # The body went out before.
         else:
-            found = _polled(app, result)
+            result = list(result or ())
+            found = _polled(app, group_id, result)
             if found is None:
                 pause = app.conf.result_chord_retry_interval if interval is None else interval
                 raise task.retry(countdown=pause, max_retries=max_retries)
@@ -117,7 +137,8 @@ def unlock(
         messages = _sent(body, values, request)
     except Exception as error:
         logger.exception("The body of chord %s cannot be sent", group_id)
-        messages = _fail_body(app, request, body, ChordError(f"Callback error: {error!r}"))
+        request.follow_ups.extend(_fail_body(app, request, body, ChordError(f"Callback error: {error!r}")))
+        return
     if messages and app.results.counts_chords:
         messages[-1].message["chord"] = {"group": group_id}
     request.follow_ups.extend(messages)
@@ -127,13 +148,18 @@ def _counted(app: Any, group_id: str) -> list[tuple[str, str, Any]]:
     return [app.results.format.read_part(part) for part in app.results.chord_parts(group_id)]
 
 
-def _polled(app: Any, result: Any) -> list[tuple[str, str, Any]] | None:
-    found = []
-    ids = _ids(result or ())
-    for task_id, meta in zip(ids, app.results.read_many(ids), strict=True):
-        if meta is None or meta["status"] not in ("SUCCESS", *PROPAGATE_STATES):
-            return None
-        found.append((task_id, meta["status"], meta["result"]))
+def _polled(app: Any, group_id: str, tuples: list[Any]) -> list[tuple[str, str, Any]] | None:
+    """What the members came to, and those they added, which are added to the tuples; None while one has not ended."""
+    found: list[tuple[str, str, Any]] = []
+    ids = _ids(tuples)
+    while ids:
+        for task_id, meta in zip(ids, app.results.read_many(ids), strict=True):
+            if meta is None or meta["status"] not in ("SUCCESS", *PROPAGATE_STATES):
+                return None
+            found.append((task_id, meta["status"], meta["result"]))
+        added = app.results.added_to_chord(group_id, ids)
+        tuples += added
+        ids = _ids(added)
     return found
 
 
@@ -216,8 +242,22 @@ def _members(header: Any) -> list[Any]:
     return list(header["kwargs"]["tasks"] if isinstance(header, Mapping) else header)
 
 
-def told_failure(request: Context) -> BaseException:
-    """The exception of a task that ended without a child to speak for it; the request is that task's from then on."""
+def fail_in_place(app: Any, request: Context, args: Any) -> None:
+    """Raises the exception of a task that ended without a child to speak for it; `args` are that task's."""
+    error = _told_failure(request)
+    if request.chord and not app.results.counts_chords and app.results.read(request.id) is None:
+        # Those that look for results must find one, also of a task that ignores its own.
+        _store_failure(app, request, request.id, error, None)
+    if request.headers["umbel_failure"]["task"] == "celery.chord_unlock":
+        from umbel.canvas import maybe_signature
+
+        body = maybe_signature(_unpacked(app, args[1]), app=app)
+        request.follow_ups.extend(_fail_body(app, request, body, ChordError(f"Callback error: {error!r}")))
+    raise error
+
+
+def _told_failure(request: Context) -> BaseException:
+    """The request is that of the task that failed from then on."""
     told = (request.headers or {})["umbel_failure"]
     record = told.get("record") or {}
     request.update(id=told["id"], fails_for=told["task"])

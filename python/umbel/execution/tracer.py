@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from umbel._native import ChildLink, Job
     from umbel.execution.batches import Call
 
-__all__ = ["Tracer", "ignores_result"]
+__all__ = ["Tracer"]
 
 _JSON = "application/json"
 _INFO = 20
@@ -84,10 +84,12 @@ class Tracer:
         self._format: RecordWriter | None = None
         self._stores_here = False
         self._chords: ChordParts | None = None
+        self._polls_chords = False
         if conf.result_backend not in _NO_RESULTS:
             self._format = app.results.format
             self._stores_here = not is_native(conf.result_backend)
             self._chords = ChordParts(app, self._format)
+            self._polls_chords = not app.results.counts_chords
 
     def run(self, job: Job, link: ChildLink) -> None:
         """Runs the job and reports its outcome to the link, exactly once, whatever the task and its hooks raise.
@@ -165,17 +167,15 @@ class Tracer:
 
     def end(self, call: Call, result: Any, started: float) -> None:
         """Reports what one call of a batch came to: its result, or an exception."""
-        runner, request, args, kwargs = call
+        runner, request = call.runner, call.request
         state: str | None = None
         try:
             if isinstance(result, BaseException):
                 state = self._raised(runner, request, result)
             else:
-                state, result = self._succeed(runner, request, result, started)
-            if runner.after_return is not None and state in ("SUCCESS", "FAILURE"):
-                self._call_hook(
-                    "after_return", runner.after_return, request, state, result, request.id, args, kwargs, None
-                )
+                state, result = self._succeed(runner, request, result, started, fork_count())
+            if runner.after_return is not None:
+                self._after_return(runner, request, state, result)
         except BaseException as error:
             self._mend(runner, request, error)
         finally:
@@ -289,13 +289,9 @@ class Tracer:
                 value = error
                 state = self._body_raised(runner, request, error, forks)
             else:
-                if fork_count() != forks:
-                    end_fork(request.task, request.id, None)
-                state, value = self._succeed(runner, request, value, started)
-            if runner.after_return is not None and state in ("SUCCESS", "FAILURE"):
-                self._call_hook(
-                    "after_return", runner.after_return, request, state, value, request.id, args, kwargs, None
-                )
+                state, value = self._succeed(runner, request, value, started, forks)
+            if runner.after_return is not None:
+                self._after_return(runner, request, state, value)
         finally:
             self._over(runner, request, state, value)
 
@@ -335,7 +331,7 @@ class Tracer:
             clear_frames(value)
 
     def _store_started(self, runner: TaskRunner, request: Context) -> None:
-        if self._format is None or ignores_result(runner, request):
+        if self._format is None or self._ignores_result(runner, request):
             return
         meta = {"pid": os.getpid(), "hostname": self._hostname}
         attempts = request.attempts_to_tell("STARTED", self._app.now())
@@ -355,7 +351,10 @@ class Tracer:
 
     # --- 3. report
 
-    def _succeed(self, runner: TaskRunner, request: Context, value: Any, started: float) -> tuple[str, Any]:
+    def _succeed(self, runner: TaskRunner, request: Context, value: Any, started: float, forks: int) -> tuple[str, Any]:
+        """Reports what the body returned, which began at `started` when there had been so many forks."""
+        if fork_count() != forks:
+            end_fork(request.task, request.id, None)
         publish: Any = request._follow_ups or ()
         children = [child.as_tuple() for child in request._children] if request._children else []
         record = expires = None
@@ -365,7 +364,7 @@ class Tracer:
                 follow_ups.add_next(request, value)
                 publish = [*publish, *follow_ups.messages]
                 children += follow_ups.children
-            if self._format is not None and not ignores_result(runner, request):
+            if self._format is not None and not self._ignores_result(runner, request):
                 attempts = None
                 if request.retries or request.job.failed_deliveries:
                     attempts = request.attempts("SUCCESS", None, self._app.now())
@@ -390,7 +389,7 @@ class Tracer:
         task = runner.task
         info = ExceptionInfo(error)
         record = expires = None
-        if self._format is not None and (not ignores_result(runner, request) or runner.store_errors):
+        if self._format is not None and (not self._ignores_result(runner, request) or runner.store_errors):
             record = self._failure_record(request, info)
             expires = self._format.expires_for("FAILURE")
         publish = list(request._follow_ups or ())
@@ -463,7 +462,7 @@ class Tracer:
         task = runner.task
         info = ExceptionInfo(retry)
         record = expires = None
-        if self._format is not None and not ignores_result(runner, request):
+        if self._format is not None and not self._ignores_result(runner, request):
             reason = retry.exc if retry.exc is not None else retry
             record = self._exception_record(request, "RETRY", reason, info.traceback, [])
             expires = self._format.expires
@@ -494,7 +493,7 @@ class Tracer:
         record = expires = None
         disposition = "requeue" if reject.requeue else "reject"
         reason = "" if reject.reason is None else safe_str(reject.reason)
-        if not reject.requeue and self._format is not None and not ignores_result(runner, request):
+        if not reject.requeue and self._format is not None and not self._ignores_result(runner, request):
             record = self._failure_record(request, _NoTraceback(reject))
             expires = self._format.expires_for("FAILURE")
         state = "REJECTED" if reject.requeue else "FAILURE"
@@ -570,7 +569,7 @@ class Tracer:
     def _revoked(self, runner: TaskRunner, request: Context, error: Revoked) -> str:
         record = expires = None
         plain = TaskRevokedError(*error.args)
-        if self._format is not None and not ignores_result(runner, request):
+        if self._format is not None and not self._ignores_result(runner, request):
             record = self._exception_record(request, "REVOKED", plain, None, [])
             expires = self._format.expires_for("REVOKED")
         publish = self._failed_after(request, _NoTraceback(plain))
@@ -580,6 +579,17 @@ class Tracer:
             task, context = runner.task, request
             signals.task_revoked.send(sender=task, request=context, terminated=True, signum=None, expired=False)
         return "REVOKED"
+
+    def _after_return(self, runner: TaskRunner, request: Context, state: str | None, value: Any) -> None:
+        if state in ("SUCCESS", "FAILURE"):
+            args, kwargs = request.args, request.kwargs
+            self._call_hook("after_return", runner.after_return, request, state, value, request.id, args, kwargs, None)
+
+    def _ignores_result(self, runner: TaskRunner, request: Context) -> bool:
+        """Whether nobody wants to know what the task returns; a chord does that looks for the results themselves."""
+        wish = request.ignore_result
+        ignores = runner.ignore_result if wish is None else bool(wish)
+        return ignores and not (self._polls_chords and request.chord)
 
     @staticmethod
     def _call_hook(name: str, hook: Any, request: Context, *args: Any) -> None:
@@ -594,12 +604,6 @@ class Tracer:
 
 def _cut(reason: str) -> str:
     return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
-
-
-def ignores_result(runner: TaskRunner, request: Context) -> bool:
-    """Whether nobody wants to know what the task returns."""
-    wish = request.ignore_result
-    return runner.ignore_result if wish is None else bool(wish)
 
 
 class _NoTraceback(ExceptionInfo):

@@ -228,12 +228,25 @@ class ResultStore(BackendNames):
         except _native.NativeError as error:
             raise from_native(error) from error
 
-    def extend_chord(self, group_id: str) -> None:
-        """A chord waits for one more result."""
+    def extend_chord(self, group_id: str, member_id: str, added: Sequence[Any]) -> None:
+        """A chord waits for one more result: the last of those that its member has `added`, which are result tuples."""
+        if not self.counts_chords:
+            self.save_group(f"{group_id}.{member_id}", [[member_id, None], list(added)])
+            return
         try:
             self._client().extend_chord(group_id)
         except _native.NativeError as error:
             raise from_native(error) from error
+
+    def added_to_chord(self, group_id: str, member_ids: Sequence[str]) -> list[Any]:
+        """Result tuples that these members added to a chord whose parts nobody counts."""
+        names = [f"{_SAVED_GROUP}{group_id}.{member_id}" for member_id in member_ids]
+        try:
+            found = self._client().read_results(names)
+        except _native.NativeError as error:
+            raise from_native(error) from error
+        saved = (self.format.read_group(data) for data in found if data is not None)
+        return [result for group in saved for result in group[1]]
 
     def chord_parts(self, group_id: str) -> list[bytes]:
         """The parts of a chord, in order; none once its body went out."""

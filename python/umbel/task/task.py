@@ -487,14 +487,15 @@ class Task(Generic[P, R]):
     def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:
         """Adds a call to the header of the chord this task is a member of, and sends it, unless `lazy`.
 
-        Its result comes after those that were there. Raises ValueError where there is no chord.
+        Which place its result has among the others is up to the store. Raises ValueError where there is no chord.
         """
         request = self.request
         if not request.chord:
             raise ValueError("Current task is not member of any chord")
         sig.set(group_id=request.group, group_index=request.group_index, chord=request.chord, root_id=request.root_id)
-        sig.freeze()
-        self.app.results.extend_chord(request.group)
+        added = request.__dict__.setdefault("_added_to_chord", [])
+        added.append(sig.freeze().as_tuple())
+        self.app.results.extend_chord(request.group, request.id, added)
         return sig if lazy else sig.delay()
 
     def update_state(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from umbel.app import clock
+from umbel.routing import with_own_queues
 from umbel.serialization import dumps, loads
 from umbel.serialization.compression import decompress
 from umbel.testing.clock import MovedClock
@@ -203,7 +204,8 @@ def _wait_idle(app: Umbel, worker: Worker, deadline: float) -> None:
         time.sleep(_PAUSE)
         stats = worker.stats()
         busy = stats["held"] - stats["timed"] + stats["unconfirmed"] + stats["running"]
-        ready = any(app.client.queue_length(name) for name in app.queues.consume_from)
+        queues = with_own_queues(app.queues.consume_from, app.conf.broker_read_url)
+        ready = any(app.client.queue_length(name) for name in queues)
         now = (stats["exchanges"], stats["received"])
         still = not busy and not ready and stats["fetched"] == stats["received"] and now == seen
         looks, seen = (looks + 1 if still else 0), now

@@ -143,7 +143,7 @@ class Supervisor:
         if self._stopping in (kind, "cold"):
             return
         if kind == "cold" and self._soft_shutdown_timeout:
-            self._stop_softly()
+            self._stop_softly(sig)
             return
         first = self._stopping is None
         self._stopping = kind
@@ -158,12 +158,12 @@ class Supervisor:
         elif self._shutdown_timeout is not None:
             self.call_later(self._shutdown_timeout + STOP_GRACE, self._give_up)
 
-    def _stop_softly(self) -> None:
+    def _stop_softly(self, sig: str) -> None:
         """A warm stop that becomes a cold one after the soft timeout, or when a cold one is asked for again."""
         seconds, self._soft_shutdown_timeout = self._soft_shutdown_timeout, 0.0
         logger.warning("Initiating Soft Shutdown, terminating in %g seconds", seconds)
-        self.stop("warm")
-        self.call_later(seconds, lambda: self.stop("cold"))
+        self.stop("warm", sig)
+        self.call_later(seconds, lambda: self.stop("cold", sig))
 
     # --- what a pool asks for (`umbel.pools.base.Supervisor`) -----------------------------------------------------
 

@@ -51,6 +51,7 @@ fn worker_options(options: &Options<'_>) -> PyResult<WorkerOptions> {
         result_expires: options.seconds("result_expires")?.unwrap_or(Some(RESULT_EXPIRES)),
         queue_limits: options.get("queue_limits")?.unwrap_or_default(),
         max_message_bytes: options.get("max_message_bytes")?.unwrap_or(MAX_MESSAGE_BYTES),
+        own_queue_suffix: options.get("own_queue_suffix")?.unwrap_or_default(),
     };
     Ok(WorkerOptions {
         engine,

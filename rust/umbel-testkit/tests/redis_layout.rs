@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redis::Commands;
+use umbel_backend::{Backend, RedisBackend};
 use umbel_broker::{
     Broker, Consumer, ConsumerOptions, Disposition, ExchangeKind, Outgoing, Payload, RedisBroker, Settlement,
     TransportOptions,
 };
 use umbel_protocol::json::{self, Value};
-use umbel_protocol::{Destination, Limits, Message, Timestamp, envelope};
+use umbel_protocol::{ChordPart, ChordStep, Destination, Limits, Message, Timestamp, envelope};
 use umbel_testkit::servers::RedisServer;
 
 fn broker(server: &RedisServer, options: &[(&str, &str)]) -> RedisBroker {
@@ -261,4 +262,54 @@ fn prefixes_cover_all_and_nothing_is_left_behind() {
     assert_eq!(admin.purge("q"), Ok(1));
     client.del::<_, ()>(&["pre-umbel:delayed", "pre-umbel:delayed_messages"]).expect("DEL");
     assert_eq!(strings(client.keys("*")), BTreeSet::new());
+}
+
+fn counting(task_id: &str, place: i64) -> Settlement {
+    let part = ChordPart {
+        group: "g".to_owned(),
+        task_id: task_id.to_owned(),
+        index: Some(place),
+        part: format!(r#"[1, "{task_id}", "SUCCESS", 5]"#).into_bytes(),
+        expires: None,
+    };
+    let chord = Some(Box::new(ChordStep::Count(part)));
+    let message = message(r#"[["g"], {"result": "umbel:chord-members"}, null]"#);
+    let waiting = Outgoing { destination: Destination::queue("unlock"), message, eta: None, line: None, chord };
+    Settlement { publish: vec![waiting], ..Settlement::of(None, Disposition::Ack) }
+}
+
+/// Celery keeps the parts of chords in a list where `result_chord_ordered` is off; whoever is first decides.
+#[test]
+fn parts_of_chords_without_order_are_a_list() {
+    let Some(server) = RedisServer::start() else { return };
+    let off = [("result_chord_ordered".to_owned(), "false".to_owned())];
+    let mut client = server.client(0);
+    let store = |options: &[(String, String)]| {
+        let options = options.iter().cloned().collect();
+        RedisBackend::from_url(&server.url(0), &options).and_then(|backend| backend.store()).expect("a store")
+    };
+    let worker = |ordered: &str| {
+        let options = ConsumerOptions {
+            worker_id: format!("w{ordered}"),
+            queues: vec!["q".to_owned()],
+            lease: Duration::from_secs(30),
+            stores_results: true,
+        };
+        broker(&server, &[("result_chord_ordered", ordered)]).consumer(options).expect("a consumer")
+    };
+    for (first, other, kind, members) in [("false", "true", "list", ["b", "a"]), ("true", "false", "zset", ["a", "b"])]
+    {
+        store(&off).start_chord("g", 2, None).expect("start");
+        worker(first).exchange(&[counting("b", 1), counting("b", 1)], 0).expect("a part");
+        let found: String = client.key_type("celery-taskset-meta-g.j").expect("a type");
+        assert_eq!(found, kind);
+        worker(other).exchange(&[counting("a", 0)], 0).expect("the last part");
+        let parts = store(&[]).chord_parts("g").expect("parts");
+        let expected = members.map(|id| format!(r#"[1, "{id}", "SUCCESS", 5]"#).into_bytes());
+        assert_eq!(parts, expected);
+        let raw: Vec<u8> = client.lpop("unlock", None).expect("a message");
+        let [first, second] = members.map(|id| format!(r#"[[\"{id}\", null], null]"#));
+        let text = String::from_utf8(raw).expect("text");
+        assert!(text.contains(&format!("[{first}, {second}]")), "{text}");
+    }
 }

@@ -50,6 +50,7 @@ fn every_sabotage_is_noticed() {
         Sabotage::DropFollowUps,
         Sabotage::DropResults,
         Sabotage::KeepLost,
+        Sabotage::ForgetDependents,
     ] {
         let options = Options { sabotage: Some(sabotage), trace: false };
         let found = first_violation(0..500, options);

@@ -36,6 +36,7 @@ impl Worker {
             result_expires: None,
             queue_limits: HashMap::new(),
             max_message_bytes: 1 << 20,
+            own_queue_suffix: String::new(),
         };
         let task = TaskOptions {
             name: tasks::TASK.into(),

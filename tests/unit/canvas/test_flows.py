@@ -63,6 +63,24 @@ def test_a_member_adds_another(flow: SimpleNamespace, lazy: bool) -> None:
     assert sorted(result.get(timeout=PATIENCE)) == ["added", "member", "other"]
 
 
+def test_a_body_that_cannot_be_sent_fails(flow: SimpleNamespace) -> None:
+    body = flow.same.s().set(task_id=str(uuid.uuid4())).on_error(flow.told.s())
+    failure = {"task": "celery.chord_unlock", "id": "unlock", "record": None}
+    ends = flow.app.tasks["umbel.fail_dependents"]
+    ends.apply_async(("group", body), {"result": []}, headers={"umbel_failure": failure})
+    with pytest.raises(ChordError, match=r"celery\.chord_unlock\[unlock\] ended without a result"):
+        flow.app.AsyncResult(body.id).get(timeout=PATIENCE)
+    assert flow.called.event.wait(PATIENCE)
+    assert flow.called.ids.pop() == body.id
+    flow.called.event.clear()
+
+
+def test_a_long_body_arrives(flow: SimpleNamespace) -> None:
+    steps = chain(flow.same.s(), *(flow.add.s([number]) for number in range(100)))
+    found = chord([flow.same.s(1), flow.same.s(2)], steps).apply_async().get(timeout=PATIENCE)
+    assert found == [1, 2, *range(100)]
+
+
 def test_adding_without_a_chord(flow: SimpleNamespace) -> None:
     with pytest.raises(ValueError, match="not member of any chord"):
         flow.more(False)

@@ -139,6 +139,30 @@ def test_messages_grow_no_faster_than_the_workflow(app: Umbel) -> None:
     assert sizes[2] - sizes[1] < 2.2 * (sizes[1] - sizes[0])
 
 
+def test_ids_of_one_workflow_follow_each_other(app: Umbel) -> None:
+    add = signature("wire.add", (1,), app=app)
+    for flow in (group(add.clone() for _ in range(20)), chain(add.clone() for _ in range(20))):
+        flow.freeze()
+        ids = [task.id for task in flow.tasks]
+        assert len(set(ids)) == 20
+        assert all(str(uuid.UUID(one)) == one for one in ids)
+        heads, tails = {one[:24] for one in ids}, sorted(int(one[24:], 16) for one in ids)
+        assert len(heads) == 1
+        assert tails[-1] - tails[0] == 19
+    own = signature("wire.add", (1,), {}, {"task_id": "mine"}, app=app)
+    other = group(own, add).freeze()
+    assert other.results[0].id == "mine"
+
+
+def test_fifty_nested_chords_take_little_more_than_their_ids(app: Umbel) -> None:
+    outbox = Outbox()
+    nested(app, 50, 10).apply_async(producer=outbox)
+    bodies = [prepared.message["body"] for prepared in outbox.messages]
+    assert len(bodies) == 10
+    # 510 calls are left to make.
+    assert max(map(len, bodies)) < 510 * 16
+
+
 def test_the_rest_of_a_long_workflow_is_compressed(app: Umbel) -> None:
     outbox = Outbox()
     chain(signature("wire.add", (1,), app=app) for _ in range(200)).apply_async(producer=outbox)

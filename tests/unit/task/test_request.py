@@ -120,9 +120,7 @@ def test_a_signature_of_the_request() -> None:
     request = of_job({**HEADERS, "stamps": {}, "root_id": "root", "group": "g"})
     same = add.signature_from_request(request, countdown=5)
     assert (same.task, same.args, same.kwargs) == ("add", (1,), {"k": 2})
-    options = same.options
-    assert (options["task_id"], options["root_id"]) == ("i", "root")
-    assert (options["queue"], options["countdown"]) == ("celery", 5)
-    assert (options["time_limit"], options["retries"]) == (9, 2)
+    wanted = {"task_id": "i", "root_id": "root", "queue": "celery", "countdown": 5, "time_limit": 9, "retries": 2}
+    assert {name: same.options[name] for name in wanted} == wanted
     other = add.subtask_from_request(request, args=(7,), kwargs={}, queue="elsewhere")
     assert (other.args, other.kwargs, other.options["queue"]) == ((7,), {}, "elsewhere")

@@ -53,12 +53,13 @@ def test_prefetching_can_be_turned_off(option: int | None, disable: bool, multip
 def test_the_engine_hears_of_settings_and_options() -> None:
     found = engine_options(
         WorkerOptions(hostname="w1@h", prefetch_multiplier=2),
-        settings(worker_shutdown_timeout=None, task_max_deliveries=7, timezone="Europe/Oslo"),
+        settings(broker_url="redis://h", worker_shutdown_timeout=None, task_max_deliveries=7, timezone="Europe/Oslo"),
         ["application/json"],
         ["a", "b"],
     )
     assert found["hostname"] == "w1@h"
-    assert found["queues"] == ["a", "b"]
+    assert found["queues"] == ["a", "b", "a.umbel", "b.umbel"]
+    assert found["own_queue_suffix"] == ".umbel"
     assert found["prefetch_multiplier"] == 2
     assert found["shutdown_timeout"] is None
     assert found["max_deliveries"] == 7

@@ -23,7 +23,8 @@ impl RedisBackend {
     /// A store with `options`, whose `global_keyprefix` gets an underscore as Celery's backend has it; nothing is
     /// connected yet.
     pub fn new(options: RedisOptions) -> Self {
-        let layout = ResultLayout { db: None, prefix: result_prefix(&options.global_keyprefix) };
+        let prefix = result_prefix(&options.global_keyprefix);
+        let layout = ResultLayout { db: None, prefix, ..options.results.clone() };
         Self { options: Arc::new(options), layout }
     }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use umbel_broker::redis::wire::{Command, Connection, Pipeline, Protocol, Value};
-use umbel_broker::redis::{COUNT, Link, RedisOptions, STORE, chord_key, judgement, milliseconds, result_key};
+use umbel_broker::redis::{
+    COUNT, Link, PARTS, RedisOptions, STORE, chord_key, flag, judgement, milliseconds, result_key,
+};
 use umbel_broker::{BrokerError, Result};
 use umbel_protocol::{ChordPart, ResultWrite};
 
@@ -127,14 +129,15 @@ impl ResultStore for RedisStore {
         let call = connection.script(&COUNT)?.number(1).arg(chord_key(&self.prefix, &part.group));
         let call = call.arg(&part.task_id).arg(part.score()).arg(&part.part);
         let call = call.arg(part.expires.map_or_else(String::new, milliseconds));
+        let call = call.arg(flag(self.options.results.unordered_chords));
         let members = connection.query(&call)?;
         Ok(members.as_bytes().map(|members| String::from_utf8_lossy(members).into_owned()))
     }
 
     fn chord_parts(&mut self, group: &str) -> Result<Vec<Vec<u8>>> {
-        let key = format!("{}.j", chord_key(&self.prefix, group));
-        let call = Command::new("ZRANGE").arg(key).arg("0").arg("-1");
-        let parts = self.link.connection()?.query(&call)?.into_elements();
+        let connection = self.link.connection()?;
+        let call = connection.script(&PARTS)?.number(1).arg(chord_key(&self.prefix, group));
+        let parts = connection.query(&call)?.into_elements();
         Ok(parts.into_iter().filter_map(|part| part.as_bytes().map(<[u8]>::to_vec)).collect())
     }
 

@@ -29,6 +29,11 @@ pub fn milliseconds(life: Duration) -> String {
     life.as_millis().max(1).to_string()
 }
 
+/// A flag as scripts take it.
+pub fn flag(flag: bool) -> &'static str {
+    if flag { "1" } else { "" }
+}
+
 /// What `final.lua` must be told of a stored record it asked for.
 pub fn judgement(record: &[u8], limits: &Limits) -> Vec<u8> {
     let decision: &[u8] = if is_success(record, limits) { b"keep " } else { b"write " };

@@ -49,10 +49,10 @@ use crate::url::TransportOptions;
 
 #[doc(hidden)]
 pub use consumer::SettlementWriter;
-pub use known::{chord_key, is_success, judgement, milliseconds, result_key};
+pub use known::{chord_key, flag, is_success, judgement, milliseconds, result_key};
 pub use link::Link;
 pub use options::{Credentials, Endpoint, RedisOptions, ResultLayout, Sentinels, Server, result_prefix};
-pub use scripts::{COUNT, STORE};
+pub use scripts::{COUNT, PARTS, STORE};
 
 /// A Redis server as broker.
 pub struct RedisBroker {
@@ -90,7 +90,8 @@ impl RedisBroker {
             && results.store_name(0) == broker.store_name(0)
         {
             let prefix = result_prefix(&results.global_keyprefix);
-            broker.results = ResultLayout { db: Some(results.db), prefix };
+            let unordered_chords = results.results.unordered_chords;
+            broker.results = ResultLayout { db: Some(results.db), prefix, unordered_chords };
         }
         Ok(Self::new(broker))
     }

@@ -99,6 +99,8 @@ pub struct ResultLayout {
     pub db: Option<i64>,
     /// Text in front of `celery-task-meta-`, its separator included.
     pub prefix: String,
+    /// `result_chord_ordered` is off: new chords keep their parts as they come, in a list.
+    pub unordered_chords: bool,
 }
 
 /// Everything a Redis connection and its keys depend on.
@@ -186,6 +188,7 @@ impl RedisOptions {
             results: ResultLayout {
                 db: read.integer("result_db")?,
                 prefix: result_prefix(&read.text("result_global_keyprefix", "")),
+                unordered_chords: !read.flag("result_chord_ordered", true)?,
             },
             limits: Limits::default(),
         };

@@ -29,6 +29,12 @@ pub static STORE: Script = Script {
     source: concat!(include_str!("scripts/final.lua"), "\n", include_str!("scripts/store.lua")),
 };
 
+/// Reads the parts of a chord; for result stores.
+pub static PARTS: Script = Script {
+    name: "parts",
+    source: concat!(include_str!("scripts/chords.lua"), "\n", include_str!("scripts/parts.lua")),
+};
+
 /// Counts a part of a chord; for result stores.
 pub static COUNT: Script = Script {
     name: "count",

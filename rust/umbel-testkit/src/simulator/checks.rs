@@ -421,6 +421,7 @@ impl World {
         for run in 0..self.runs.len() {
             self.check_early(run);
         }
+        self.check_chords();
     }
 
     /// Done means run, unless it expired or was revoked; once, unless something went wrong.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use umbel_broker::{DeadReason, Tag};
-use umbel_protocol::{ResultWrite, Timestamp};
+use umbel_protocol::{ChordStep, ResultWrite, Timestamp};
 use umbel_worker::engine::{Cancel, ChildId, Input, Job, JobId, Outcome, Verdict};
 
 use super::checks::Run;
@@ -259,7 +259,8 @@ impl World {
         this.follow_ups = publish.len();
         this.state = result.as_ref().map(|result| result.state.clone());
         let job = this.job;
-        let outcome = Outcome { job, verdict, result, publish: publish.iter().map(Plan::outgoing).collect() };
+        let publish = publish.into_iter().map(|(plan, step)| plan.outgoing(step)).collect();
+        let outcome = Outcome { job, verdict, result, publish };
         let Some(model) = self.workers[worker].children.get_mut(&child) else { return };
         model.running.retain(|&running| running != run);
         model.finished += 1;
@@ -279,20 +280,28 @@ impl World {
         self.leave_when_idle(worker, child);
     }
 
-    /// The messages a run sends along with its end.
-    fn follow_ups(&mut self, run: usize, plan: &Plan, verdict: &Verdict) -> Vec<Plan> {
-        let plans: Vec<Plan> = match verdict {
-            Verdict::Success => (0..plan.follow_ups).map(|n| Plan::simple(format!("f{run}.{n}"), None)).collect(),
-            Verdict::Retry => {
-                let eta = Timestamp(self.now + self.rng.i64(100_000..5_000_000));
-                vec![Plan::simple(format!("f{run}.0"), Some(eta))]
+    /// The messages a run sends along with its end, and what each does to a chord.
+    fn follow_ups(&mut self, run: usize, plan: &Plan, verdict: &Verdict) -> Vec<(Plan, Option<ChordStep>)> {
+        let mut plans: Vec<(Plan, Option<ChordStep>)> = match verdict {
+            Verdict::Success => {
+                (0..plan.follow_ups).map(|n| (Plan::simple(format!("f{run}.{n}"), None), None)).collect()
             }
+            Verdict::Retry => vec![(self.retry_of(run, plan), None)],
             _ => Vec::new(),
         };
-        for plan in &plans {
+        let news = self.chord_news(format!("f{run}.{}", plans.len()), plan, verdict);
+        plans.extend(news.map(|(plan, step)| (plan, Some(step))));
+        for (plan, _) in &plans {
             self.plans.insert(plan.id.clone(), plan.clone().into());
         }
         plans
+    }
+
+    /// The message of the next try, which is a member of the same chord.
+    fn retry_of(&mut self, run: usize, plan: &Plan) -> Plan {
+        let eta = Timestamp(self.now + self.rng.i64(100_000..5_000_000));
+        let act = if self.rng.u32(..4) == 0 { Act::Fail } else { Act::Succeed };
+        Plan { act, role: plan.role, ..Plan::simple(format!("f{run}.0"), Some(eta)) }
     }
 
     /// A child that is about to die gives back what it has not started; the news may come too late.

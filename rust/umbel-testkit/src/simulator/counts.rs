@@ -63,11 +63,19 @@ pub enum Happening {
     WaitedForSlot,
     /// A task ran although it had begun before.
     RanAgain,
+    /// A chord's body was sent.
+    ChordDone,
+    /// A chord's errback was called.
+    ChordFailed,
+    /// A member of a chord ended again, having been counted before.
+    CountedAgain,
+    /// Those that waited for a task were told of an end that no child could tell of.
+    EndTold,
 }
 
 impl Happening {
     /// All there are.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 34] = [
         Self::WorkerKilled,
         Self::ChildKilled,
         Self::ChildCrashed,
@@ -98,6 +106,10 @@ impl Happening {
         Self::Delayed,
         Self::WaitedForSlot,
         Self::RanAgain,
+        Self::ChordDone,
+        Self::ChordFailed,
+        Self::CountedAgain,
+        Self::EndTold,
     ];
 
     /// In words, for a table.
@@ -133,13 +145,23 @@ impl Happening {
             Self::Delayed => "messages delayed",
             Self::WaitedForSlot => "messages that waited for a slot",
             Self::RanAgain => "runs of a task that had begun before",
+            Self::ChordDone => "chords whose body was sent",
+            Self::ChordFailed => "chords that failed",
+            Self::CountedAgain => "chord members that ended again",
+            Self::EndTold => "ends told to those that waited, in the task's place",
         }
     }
 }
 
 /// How often each thing happened.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counts([u64; Happening::ALL.len()]);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self([0; Happening::ALL.len()])
+    }
+}
 
 impl Counts {
     /// One more.

@@ -5,14 +5,15 @@
 //! virtual, chance is a seed, so that a failing history can be run again with a trace. Faults ([`faults`]): workers and
 //! children die at any step or stand still ([`frozen`]), requests and replies are lost, late, torn or repeated,
 //! connections break or fall silent for longer than a lease, the broker restarts, clocks jump, children are slow, deaf,
-//! retire, or speak after their death, workers are shut down either way. Then calm returns, and everything has to come
-//! to its end.
+//! retire, or speak after their death, workers are shut down either way. Some messages are members of [`chords`]. Then
+//! calm returns, and everything has to come to its end.
 //!
 //! What must hold is checked as it happens ([`checks`], [`rights`], [`slots`]).
 
 mod broker;
 mod checks;
 mod child;
+mod chords;
 mod counts;
 mod crowd;
 mod faults;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use umbel_broker::{Delivery, Outgoing, Payload, Tag};
-use umbel_protocol::{Destination, Malformed, Message, Properties, Timestamp, Zone, iso8601};
+use umbel_protocol::{ChordStep, Destination, Malformed, Message, Properties, Timestamp, Zone, iso8601};
 use umbel_worker::engine::{BatchOptions, TaskOptions};
 
+use super::chords::{FAIL_DEPENDENTS, Role, UNLOCK};
 use super::faults::Mood;
 
 /// Largest body a simulated worker takes.
@@ -60,12 +61,15 @@ pub(super) struct Plan {
     pub(super) follow_ups: usize,
     pub(super) eta: Option<Timestamp>,
     pub(super) expires: Option<Timestamp>,
+    /// What it is to a chord.
+    pub(super) role: Option<Role>,
 }
 
 impl Plan {
     /// A task that succeeds at once.
     pub(super) fn simple(id: String, eta: Option<Timestamp>) -> Self {
-        Self { id, task: "late", kind: Kind::Task, act: Act::Succeed, takes: 500, follow_ups: 0, eta, expires: None }
+        let (kind, act) = (Kind::Task, Act::Succeed);
+        Self { id, task: "late", kind, act, takes: 500, follow_ups: 0, eta, expires: None, role: None }
     }
 
     /// Any message, as chance has it.
@@ -91,6 +95,7 @@ impl Plan {
             follow_ups: if rng.u32(..4) == 0 { rng.usize(1..=2) } else { 0 },
             eta: (rng.u32(..6) == 0).then(|| ahead(rng)),
             expires: (rng.u32(..8) == 0).then(|| ahead(rng)),
+            role: None,
         }
     }
 
@@ -114,7 +119,11 @@ impl Plan {
             member("expires", &iso8601::format(expires, &Zone::UTC));
         }
         headers.push('}');
-        let body = if self.kind == Kind::Oversized { vec![b' '; MAX_BYTES + 1] } else { b"[[], {}, {}]".to_vec() };
+        let body = match (self.kind, self.role) {
+            (Kind::Oversized, _) => vec![b' '; MAX_BYTES + 1],
+            (_, Some(Role::Member { .. })) => br#"[[], {}, {"chord": {"task": "body"}}]"#.to_vec(),
+            _ => b"[[], {}, {}]".to_vec(),
+        };
         let accepted = self.kind != Kind::NotAccepted;
         Message {
             headers,
@@ -125,15 +134,10 @@ impl Plan {
         }
     }
 
-    /// As something to publish.
-    pub(super) fn outgoing(&self) -> Outgoing {
-        Outgoing {
-            destination: Destination::queue("celery"),
-            message: self.message(),
-            eta: self.eta,
-            line: None,
-            chord: None,
-        }
+    /// As something to publish, which does that to a chord.
+    pub(super) fn outgoing(&self, chord: Option<ChordStep>) -> Outgoing {
+        let (destination, chord) = (Destination::queue("celery"), chord.map(Box::new));
+        Outgoing { destination, message: self.message(), eta: self.eta, line: None, chord }
     }
 
     /// As a delivery under `tag`.
@@ -172,7 +176,7 @@ fn random_act(task: &str, rng: &mut fastrand::Rng) -> Act {
     }
 }
 
-/// Every registered task; what sets each apart is in [`options`].
+/// Tasks that a message may be of; what sets each apart is in [`options`].
 pub(super) const TASKS: [&str; 13] = [
     "late",
     "late",
@@ -189,6 +193,11 @@ pub(super) const TASKS: [&str; 13] = [
     "batched",
 ];
 
+/// Every registered task.
+pub(super) fn registered() -> impl Iterator<Item = TaskOptions> {
+    TASKS.into_iter().chain([UNLOCK, FAIL_DEPENDENTS]).map(options)
+}
+
 /// How a task is registered.
 pub(super) fn options(task: &str) -> TaskOptions {
     let is_limited = matches!(task, "limited" | "stubborn" | "early-limited");
@@ -198,7 +207,7 @@ pub(super) fn options(task: &str) -> TaskOptions {
         acks_on_failure: task != "strict",
         acks_on_timeout: task != "stubborn",
         reject_on_worker_lost: task != "fragile",
-        ignore_result: task == "fragile",
+        ignore_result: matches!(task, "fragile" | UNLOCK | FAIL_DEPENDENTS),
         store_errors_even_if_ignored: false,
         time_limit: is_limited.then_some(Duration::from_secs(2)),
         soft_time_limit: (task == "limited").then_some(Duration::from_secs(1)),

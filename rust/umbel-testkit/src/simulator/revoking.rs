@@ -6,6 +6,7 @@ use umbel_broker::{Revocation, Revoked, Tag};
 use umbel_protocol::Timestamp;
 use umbel_worker::engine::{ChildId, Input};
 
+use super::chords::{FAIL_DEPENDENTS, UNLOCK};
 use super::counts::Happening;
 use super::world::{Event, World};
 
@@ -26,7 +27,9 @@ fn input(ids: impl Iterator<Item = String>, signal: Option<i32>) -> Input {
 impl World {
     /// Revokes a task that has been sent.
     pub(super) fn revoke(&mut self, signal: Option<i32>) {
-        let ids: Vec<String> = self.plans.keys().cloned().collect();
+        // Nobody knows the ids of the messages by which chords end.
+        let known = self.plans.values().filter(|plan| !matches!(plan.task, UNLOCK | FAIL_DEPENDENTS));
+        let ids: Vec<String> = known.map(|plan| plan.id.clone()).collect();
         if ids.is_empty() {
             return;
         }

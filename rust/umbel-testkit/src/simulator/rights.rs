@@ -11,6 +11,7 @@ use umbel_worker::engine::{ChildId, Verdict};
 
 use super::broker::Reply;
 use super::checks::Run;
+use super::chords::is_obituary;
 use super::counts::Happening;
 use super::plan::{Kind, Plan};
 use super::runtime::MAX_DELIVERIES;
@@ -49,13 +50,19 @@ impl World {
 
     fn publish_all(&mut self, messages: &[Outgoing]) {
         for outgoing in messages {
+            if is_obituary(outgoing) {
+                self.publish_obituary(outgoing);
+                continue;
+            }
             let id = outgoing.message.properties.correlation_id.clone().unwrap_or_default();
             let run: Option<usize> = id.strip_prefix('f').and_then(|rest| rest.split('.').next()?.parse().ok());
             let (Some(run), Some(plan)) = (run, self.plans.get(&id).cloned()) else {
                 return self.violated(format!("{id} was published and is nobody's follow-up"));
             };
             self.runs[run].published += 1;
-            self.publish(plan);
+            if outgoing.chord.as_deref().is_none_or(|step| self.step_chord(step)) {
+                self.publish(plan);
+            }
         }
     }
 
@@ -64,6 +71,12 @@ impl World {
         self.publish_all(&settlement.publish);
         for outgoing in &settlement.publish {
             let id = outgoing.message.properties.correlation_id.clone().unwrap_or_default();
+            if is_obituary(outgoing) {
+                if self.plans.get(&id).is_some_and(|plan| plan.options().acks_late) {
+                    return self.violated(format!("w{worker} tells of the end of {id} without settling it"));
+                }
+                continue;
+            }
             let run = id.strip_prefix('f').and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
             let Some(run) = run.map(|run| &self.runs[run]) else { continue };
             let is_late = self.broker.stored[run.message].plan.options().acks_late;
@@ -78,6 +91,7 @@ impl World {
     fn justify(&self, worker: usize, tag: &Tag, settlement: &Settlement) -> Result<(), String> {
         let message = self.broker.of(tag).ok_or("never delivered")?;
         let plan = &self.broker.stored[message].plan;
+        self.justify_obituary(tag, plan, settlement)?;
         match &settlement.disposition {
             Disposition::Ack => self.justify_ack(worker, tag, plan, settlement),
             Disposition::Delay { until } => match plan.eta {
@@ -134,9 +148,10 @@ impl World {
                 return Ok(());
             }
         }
-        if self.workers[worker].told_revoked.contains_key(&plan.id) {
+        if let Some(signal) = self.workers[worker].told_revoked.get(&plan.id) {
             let started = self.runs_of(tag).any(|run| run.start_heard);
-            let ended = handling.is_some_and(|handling| handling.terminated && handling.deaths > 0);
+            // It may have been about to be killed for another reason when it was to be terminated.
+            let ended = handling.is_some_and(|handling| signal.is_some() && handling.deaths > 0);
             if !started || ended {
                 return expects("REVOKED");
             }

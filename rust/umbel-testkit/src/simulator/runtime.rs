@@ -12,7 +12,7 @@ use super::child::{Child, Order};
 use super::counts::Happening;
 use super::faults::Fault;
 use super::frozen::Backlog;
-use super::plan::{MAX_BYTES, TASKS, options};
+use super::plan::{MAX_BYTES, registered};
 use super::revoking::Revocations;
 use super::trace;
 use super::world::{Event, LEASE, World};
@@ -169,6 +169,7 @@ impl World {
             result_expires: None,
             queue_limits: HashMap::new(),
             max_message_bytes: MAX_BYTES,
+            own_queue_suffix: String::new(),
         };
         let mut worker = Worker::new(Engine::new(config), self.now);
         if let Some(sabotage) = self.options.sabotage {
@@ -182,7 +183,7 @@ impl World {
         self.note(|| format!("w{number} starts"));
         self.remind(number);
         let children = self.rng.usize(1..=3);
-        self.feed(number, Input::Tasks(TASKS.iter().map(|task| options(task)).collect()));
+        self.feed(number, Input::Tasks(registered().collect()));
         self.resize(number, children);
         self.after(LEASE / 3, Event::Heartbeat { worker: number });
     }

@@ -11,6 +11,7 @@ use umbel_worker::engine::{ChildId, Input, JobId, ShutdownKind};
 use super::broker::Broker;
 use super::checks::{Handling, Run};
 use super::child::Order;
+use super::chords::Chord;
 use super::counts::Happening;
 use super::faults::{Fault, Mood};
 use super::frozen::Backlog;
@@ -86,6 +87,7 @@ pub(super) struct World {
     pub(super) handlings: BTreeMap<Tag, Handling>,
     /// Every plan by task id, those of follow-ups from the moment their parent ended.
     pub(super) plans: BTreeMap<String, Arc<Plan>>,
+    pub(super) chords: Vec<Chord>,
     /// What is revoked, as the broker remembers it.
     pub(super) revoked: Revocations,
     pub(super) is_calm: bool,
@@ -114,6 +116,7 @@ impl World {
             runs: Vec::new(),
             handlings: BTreeMap::new(),
             plans: BTreeMap::new(),
+            chords: Vec::new(),
             revoked: Revocations::new(),
             is_calm: false,
             calm_since: i64::MAX,
@@ -137,6 +140,9 @@ impl World {
             let wait = if together { self.rng.i64(0..1_000) } else { self.rng.i64(0..chaos) };
             let plan = Plan::random(number, Timestamp(self.now + wait), self.mood, &mut self.rng);
             self.after(wait, Event::Publish(Arc::new(plan)));
+        }
+        for _ in 0..self.rng.usize(0..=2) {
+            self.plan_chord(if together { 1_000 } else { chaos });
         }
         self.plan_faults(chaos);
         self.after(chaos, Event::Calm);
@@ -203,8 +209,9 @@ impl World {
                     self.shut_down(worker, ShutdownKind::Warm);
                 }
             }
-        } else if left.is_empty() {
-            // The last one, on its way out, published a follow-up of a message it had acknowledged early.
+        } else if !left.iter().any(|&worker| self.workers[worker].wanted > 0) {
+            // The last one, on its way out, published a follow-up of a message it had acknowledged early; or those that
+            // are left were told to have no children.
             self.start_worker();
         }
         let patience = PATIENCE + self.furthest_ahead;
@@ -251,6 +258,9 @@ impl World {
     pub(super) fn publish(&mut self, plan: Arc<Plan>) {
         self.note(|| format!("published {} ({}, {:?}, {:?})", plan.id, plan.task, plan.kind, plan.act));
         self.plans.insert(plan.id.clone(), plan.clone());
+        if let Some(role) = plan.role {
+            self.begin_role(role);
+        }
         self.broker.publish(plan, self.now);
         self.ring();
     }

@@ -113,6 +113,7 @@ pub(crate) fn worker_options(queues: &str) -> WorkerOptions {
             result_expires: Some(Duration::from_secs(86_400)),
             queue_limits: HashMap::new(),
             max_message_bytes: 64 << 20,
+            own_queue_suffix: String::new(),
         },
         queues: queues.split(',').map(str::to_owned).collect(),
         worker_id: format!("native-{process}-{:016x}", fastrand::u64(..)),

@@ -72,4 +72,18 @@ pub struct EngineConfig {
     pub queue_limits: HashMap<String, u32>,
     /// Bodies larger than this are dead letters (bytes).
     pub max_message_bytes: usize,
+    /// What follows the name of a queue in that of the one beside it, which only workers like this one consume; empty:
+    /// all consumers of a queue are.
+    pub own_queue_suffix: String,
+}
+
+impl EngineConfig {
+    /// The queue for messages that only workers like this one can run, beside the one they belong to.
+    pub(super) fn own_queue(&self, queue: &str) -> String {
+        if queue.ends_with(&self.own_queue_suffix) {
+            queue.to_owned()
+        } else {
+            queue.to_owned() + &self.own_queue_suffix
+        }
+    }
 }

@@ -48,9 +48,9 @@ impl Engine {
         match Intake::new(&self.config, &self.tasks).read(&message, now.wall) {
             Err(refusal) => {
                 let tells = self.tasks.get(&refusal.task).is_some_and(|task| task.options.tells_failures);
-                let record = refusal.record.as_ref();
-                let publish = record.and_then(|record| obituary::of(&message, &queue, Some(record), tells));
-                self.refuse(tag, *refusal, publish.into_iter().collect(), out);
+                let (queue, record) = (self.config.own_queue(&queue), refusal.record.as_ref());
+                let told = record.and_then(|record| obituary::of(&message, &queue, Some(record), tells));
+                self.refuse(tag, *refusal, told.into_iter().collect(), out);
             }
             Ok(facts) => {
                 let taken = Taken { tag, queue, message: message.into() };
@@ -61,9 +61,13 @@ impl Engine {
 
     fn refuse(&mut self, tag: Tag, refusal: Refusal, publish: Vec<Outgoing>, out: &mut Vec<Output>) {
         self.totals.dead += 1;
-        let Refusal { task, id, reason, record } = refusal;
+        let Refusal { task, id, reason, record, is_stored } = refusal;
         out.push(Output::Notice(Notice::Dead { task, id, reason: reason.clone() }));
-        self.ledger.owe(tag, Disposition::Dead(reason), Yield { publish, ..Yield::record(record) });
+        self.ledger.owe(
+            tag,
+            Disposition::Dead(reason),
+            Yield { publish, ..Yield::record(record.filter(|_| is_stored)) },
+        );
     }
 
     fn accept(&mut self, taken: Taken, facts: Facts, now: Now, out: &mut Vec<Output>) {
@@ -108,7 +112,7 @@ impl Engine {
     pub(super) fn expire(&mut self, job: JobId, now: Now, out: &mut Vec<Output>) {
         let Some(held) = self.ledger.get(job) else { return };
         let record = records::expired(&held.facts, &self.last_try(held, None), self.config.result_expires, now.wall);
-        let last_words = Yield::last_words(held, record);
+        let last_words = self.last_words(held, record);
         self.totals.expired += 1;
         out.push(Output::Notice(Notice::Discarded {
             task: held.facts.name().to_owned(),

@@ -101,7 +101,7 @@ impl Engine {
             }
             None => {
                 let record = self.failure(held, loss, how, now);
-                let last_words = Yield::last_words(held, record);
+                let last_words = self.last_words(held, record);
                 self.totals.failed += 1;
                 self.ledger.close(job, Disposition::Ack, last_words);
             }

@@ -62,15 +62,18 @@ pub(super) struct Refusal {
     /// Task id, empty if unknown.
     pub(super) id: String,
     pub(super) reason: DeadReason,
-    /// The failure to store, if somebody may wait for the task.
+    /// The failure of its task, of which those that wait for it are told. `None`: it may be what nobody waits for, or what
+    /// can be read once the settings are mended.
     pub(super) record: Option<ResultWrite>,
+    /// Whether that is stored.
+    pub(super) is_stored: bool,
 }
 
 impl Refusal {
     /// A refusal of a message of which nothing is known.
     pub(super) fn new(kind: &str, detail: String) -> Self {
         let reason = DeadReason { kind: kind.into(), detail };
-        Self { task: String::new(), id: String::new(), reason, record: None }
+        Self { task: String::new(), id: String::new(), reason, record: None, is_stored: false }
     }
 
     /// A refusal of a message whose task is known by name and id.
@@ -132,9 +135,9 @@ impl<'a> Intake<'a> {
              and 'include'), or look for a typo in the name",
             headers.task
         );
-        let stores = headers.ignore_result != Some(true);
-        let record = stores.then(|| records::not_registered(headers, self.config.result_expires, now)).flatten();
-        Box::new(Refusal { record, ..*Refusal::of(headers, "unknown-task", detail) })
+        let is_stored = headers.ignore_result != Some(true);
+        let record = records::not_registered(headers, self.config.result_expires, now);
+        Box::new(Refusal { record, is_stored, ..*Refusal::of(headers, "unknown-task", detail) })
     }
 
     fn accepts(&self, message: &Message) -> bool {
@@ -158,9 +161,9 @@ impl<'a> Intake<'a> {
             "{failed} deliveries of it ended with a dead child process or worker, and 'task_max_deliveries' is {most}"
         );
         let last = LastTry { message, worker: &self.config.hostname, began: None };
-        let record = records::worker_lost(&facts, &last, &detail, self.config.result_expires, now)
-            .filter(|_| facts.stores_failures());
-        Err(Box::new(Refusal { record, ..*Refusal::of(&facts.headers, "max-deliveries", detail) }))
+        let record = records::worker_lost(&facts, &last, &detail, self.config.result_expires, now);
+        let is_stored = facts.stores_failures();
+        Err(Box::new(Refusal { record, is_stored, ..*Refusal::of(&facts.headers, "max-deliveries", detail) }))
     }
 }
 

@@ -16,6 +16,7 @@ use super::input::ChildId;
 use super::intake::Facts;
 use super::job::JobId;
 use super::limits::Deadlines;
+#[cfg(feature = "sabotage")]
 use super::obituary;
 use super::output::Output;
 use super::slots::Pass;
@@ -126,14 +127,6 @@ impl Yield {
     /// A record and nothing else.
     pub(super) fn record(result: Option<ResultWrite>) -> Self {
         Self { results: result.into_iter().collect(), ..Self::default() }
-    }
-
-    /// The end of a task that no child speaks for: its record, if it stores any, and word of it to those that wait for it.
-    pub(super) fn last_words(held: &Held, result: Option<ResultWrite>) -> Self {
-        let failed = result.as_ref().is_some_and(|result| result.state == "FAILURE");
-        let tells = failed && held.facts.task.options.tells_failures;
-        let publish = obituary::of(&held.message, &held.queue, result.as_ref(), tells).into_iter().collect();
-        Self { publish, ..Self::record(result.filter(|_| held.facts.stores_failures())) }
     }
 }
 
@@ -306,6 +299,9 @@ impl Ledger {
         let (publish, results) = match self.sabotage {
             Some(super::Sabotage::DropFollowUps) => (Vec::new(), results),
             Some(super::Sabotage::DropResults) => (publish, Vec::new()),
+            Some(super::Sabotage::ForgetDependents) => {
+                (publish.into_iter().filter(|outgoing| !obituary::is_one(outgoing)).collect(), results)
+            }
             _ => (publish, results),
         };
         if tag.is_none() && publish.is_empty() && results.is_empty() && gives_up.is_empty() {

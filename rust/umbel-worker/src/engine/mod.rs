@@ -90,6 +90,8 @@ pub enum Sabotage {
     DropResults,
     /// Leases lost while a connection was broken are not believed to be lost.
     KeepLost,
+    /// Nobody is told of the end of a task that no child could speak for.
+    ForgetDependents,
 }
 
 /// Decides everything a worker does. Deterministic: the same inputs give the same outputs.

@@ -7,8 +7,14 @@ use umbel_broker::Outgoing;
 use umbel_protocol::json::{self, Value};
 use umbel_protocol::{Destination, Limits, Message, ResultWrite};
 
+use super::Engine;
+use super::ledger::{Held, Yield};
+
 /// Name of the task that fails in the place of another.
 const TASK: &str = "umbel.fail_dependents";
+
+/// In the headers of a message that sends the body of a chord: that is among its arguments.
+const UNLOCK: &str = "\"celery.chord_unlock\"";
 
 /// Where a body names others, as every producer known writes it; in the text of arguments its quotes would be escaped.
 const NAMED: [&[u8]; 8] = [
@@ -22,10 +28,21 @@ const NAMED: [&[u8]; 8] = [
     b"\"chord\":{",
 ];
 
-/// The message, for the queue the task's own came from. `None` if nobody waits (and `tells` is false, which is whether the
-/// task itself has something to call), or that cannot be told.
+impl Engine {
+    /// The end of a job that no child speaks for: its record, if it stores any, and word of it to those that wait.
+    pub(super) fn last_words(&self, held: &Held, record: Option<ResultWrite>) -> Yield {
+        let failed = record.as_ref().is_some_and(|record| record.state == "FAILURE");
+        let tells = failed && held.facts.task.options.tells_failures;
+        let told = of(&held.message, &self.config.own_queue(&held.queue), record.as_ref(), tells);
+        let stored = record.filter(|_| held.facts.stores_failures());
+        Yield { publish: told.into_iter().collect(), ..Yield::record(stored) }
+    }
+}
+
+/// The message, for a queue whose consumers all know that task. `None` if nobody waits (and `tells` is false, which is
+/// whether the task itself has something to call), or that cannot be told.
 pub(super) fn of(message: &Message, queue: &str, record: Option<&ResultWrite>, tells: bool) -> Option<Outgoing> {
-    if !tells && !names_others(message) {
+    if !tells && !names_others(message) && !message.headers.contains(UNLOCK) {
         return None;
     }
     let limits = Limits::default();
@@ -60,6 +77,12 @@ pub(super) fn of(message: &Message, queue: &str, record: Option<&ResultWrite>, t
     message.properties.redelivered = false;
     message.properties.failed_deliveries = 0;
     Some(Outgoing { destination: Destination::queue(queue), message, eta: None, line: None, chord: None })
+}
+
+/// Whether a message is one of these.
+#[cfg(feature = "sabotage")]
+pub(super) fn is_one(outgoing: &Outgoing) -> bool {
+    outgoing.message.headers.contains(TASK)
 }
 
 /// A body in another form than plain JSON may name others as well as not.
@@ -97,6 +120,13 @@ mod tests {
         assert_eq!(told.message.body, message(chord).body);
         assert_eq!(of(&told.message, "q", None, true), None, "it has none itself");
         assert!(of(&message(none), "q", None, true).is_some(), "the task's own hooks");
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_sent_is_told_of_it() {
+        let mut unlock = message("null");
+        unlock.headers = r#"{"task": "celery.chord_unlock", "id": "i"}"#.to_owned();
+        assert_eq!(of(&unlock, "q", None, false).expect("a message").message.body, unlock.body);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Result records the engine writes itself, for tasks no child can speak for.
+//! Result records the engine writes itself, for tasks no child can speak for. Whether they are stored is another matter:
+//! those that wait for a task are told of its end in any case.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ pub(super) fn expired(
     now: Timestamp,
 ) -> Option<ResultWrite> {
     let exception = ExceptionRecord::task_revoked("expired");
-    facts.stores_failures().then(|| write(&facts.headers, Some(last), "REVOKED", &exception, expires, now)).flatten()
+    write(&facts.headers, Some(last), "REVOKED", &exception, expires, now)
 }
 
 /// A task that was revoked before it started.
@@ -29,7 +30,7 @@ pub(super) fn revoked(
     now: Timestamp,
 ) -> Option<ResultWrite> {
     let exception = ExceptionRecord::task_revoked("revoked");
-    facts.stores_failures().then(|| write(&facts.headers, Some(last), "REVOKED", &exception, expires, now)).flatten()
+    write(&facts.headers, Some(last), "REVOKED", &exception, expires, now)
 }
 
 /// A task that was revoked, and of which no message has been seen.
@@ -46,7 +47,7 @@ pub(super) fn terminated(
     now: Timestamp,
 ) -> Option<ResultWrite> {
     let exception = ExceptionRecord::task_revoked("terminated");
-    facts.stores_failures().then(|| write(&facts.headers, Some(last), "REVOKED", &exception, expires, now)).flatten()
+    write(&facts.headers, Some(last), "REVOKED", &exception, expires, now)
 }
 
 /// A task nobody knows.

@@ -15,7 +15,7 @@ use umbel_protocol::{Message, ReadOptions, TaskHeaders, Timestamp};
 use super::Engine;
 use super::input::ChildId;
 use super::job::{Cancel, JobId};
-use super::ledger::{Held, Place, Yield};
+use super::ledger::{Held, Place};
 use super::output::{Notice, Output};
 use super::pool::Cause;
 use super::records;
@@ -136,7 +136,7 @@ impl Engine {
     pub(super) fn discard_revoked(&mut self, job: JobId, now: Now, out: &mut Vec<Output>) {
         let Some(held) = self.ledger.get(job) else { return };
         let record = records::revoked(&held.facts, &self.last_try(held, None), self.config.result_expires, now.wall);
-        let last_words = Yield::last_words(held, record);
+        let last_words = self.last_words(held, record);
         self.totals.revoked += 1;
         out.push(Output::Notice(Notice::Discarded {
             task: held.facts.name().to_owned(),
@@ -196,7 +196,7 @@ impl Engine {
         let Some(held) = self.ledger.get(job) else { return };
         let record =
             records::terminated(&held.facts, &self.last_try(held, Some(now)), self.config.result_expires, now.wall);
-        let last_words = Yield::last_words(held, record);
+        let last_words = self.last_words(held, record);
         self.totals.revoked += 1;
         out.push(Output::Notice(Notice::Terminated {
             task: held.facts.name().to_owned(),

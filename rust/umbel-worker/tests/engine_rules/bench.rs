@@ -25,6 +25,7 @@ pub(crate) fn config() -> EngineConfig {
         result_expires: Some(Duration::from_secs(86_400)),
         queue_limits: HashMap::new(),
         max_message_bytes: 1 << 20,
+        own_queue_suffix: ".own".into(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use umbel_broker::{Delivery, Disposition, Payload};
 use umbel_protocol::json::{self, Value};
-use umbel_protocol::{Limits, Malformed, Message};
+use umbel_protocol::{Destination, Limits, Malformed, Message};
 use umbel_worker::engine::{EngineConfig, Input, Notice};
 
 use crate::bench::{Bench, config, message, only, tag_of};
@@ -73,6 +73,24 @@ fn an_unknown_task_fails_for_whoever_waits() {
     let exception = record.get("result").unwrap();
     assert_eq!(exception.get("exc_type").and_then(Value::as_str), Some("NotRegistered"));
     assert!(dead(message("ad", "a", "\"ignore_result\": true")).2.is_none());
+}
+
+/// In the queue that only workers like this one consume, whether results of the task are kept or not.
+#[test]
+fn those_that_wait_for_what_cannot_run_are_told() {
+    for headers in ["", "\"ignore_result\": true"] {
+        let unknown = message("ad", "a", headers);
+        let mut killer = message("add", "a", headers);
+        killer.properties.failed_deliveries = 5;
+        for message in [unknown, killer] {
+            let mut bench = Bench::new(1);
+            let body = br#"[[], {}, {"chord": {"task": "b"}}]"#.to_vec();
+            bench.deliver(vec![Message { body, ..message }]);
+            let told = only(only(bench.take_settled()).publish);
+            assert_eq!(told.destination, Destination::queue("celery.own"));
+            assert!(told.message.headers.contains("umbel.fail_dependents"), "{}", told.message.headers);
+        }
+    }
 }
 
 #[test]

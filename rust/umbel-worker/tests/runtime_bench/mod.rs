@@ -121,6 +121,7 @@ pub fn options() -> WorkerOptions {
             result_expires: None,
             queue_limits: HashMap::new(),
             max_message_bytes: 1 << 20,
+            own_queue_suffix: String::new(),
         },
         queues: vec![QUEUE.into()],
         worker_id: format!("w{}", fresh_number()),

@@ -50,6 +50,7 @@ impl RedisConsumer {
         call.push(part.score());
         call.push(&part.part);
         call.push(part.expires.map_or_else(String::new, known::milliseconds));
+        call.push(known::flag(self.options.results.unordered_chords));
         call.push(queues.len().to_string());
         for queue in queues {
             let list = self.keys.list_name(queue, outgoing.message.properties.priority);

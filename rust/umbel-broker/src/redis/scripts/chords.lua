@@ -1,11 +1,33 @@
 -- Shared by the scripts that count parts of chords: Celery's keys beside a group's base key.
 --
--- .s size   .t parts added later   .j parts (zset by place, as Celery 5.6 has them too)
+-- .s size   .t parts added later   .j parts (zset by place, as Celery 5.6 has them too; with result_chord_ordered off a
+-- list, in the order in which they came)
 -- .d members counted and .c claim of who sends the body, or 'done' (both since Celery 5.7)
 
 local function expire_in(key, life)
   if life ~= '' then
     redis.call('PEXPIRE', key, life)
+  end
+end
+
+local function is_list(parts)
+  return redis.call('TYPE', parts).ok == 'list'
+end
+
+local function number_of(parts)
+  return redis.call(is_list(parts) and 'LLEN' or 'ZCARD', parts)
+end
+
+-- The parts in order. Whoever came first decided what keeps them.
+local function all_of(parts)
+  return redis.call(is_list(parts) and 'LRANGE' or 'ZRANGE', parts, 0, -1)
+end
+
+local function add_part(parts, score, part, unordered)
+  if is_list(parts) or (unordered and redis.call('EXISTS', parts) == 0) then
+    redis.call('RPUSH', parts, part)
+  else
+    redis.call('ZADD', parts, score, part)
   end
 end
 
@@ -17,23 +39,23 @@ local function would_complete(base, id, score)
   end
   local extra = redis.call('GET', base .. '.t') or 0
   local new = 1 - redis.call('SISMEMBER', base .. '.d', id .. ':' .. score)
-  return redis.call('ZCARD', base .. '.j') + new == tonumber(size) + tonumber(extra)
+  return number_of(base .. '.j') + new == tonumber(size) + tonumber(extra)
 end
 
 -- Counts a part. Returns true if it was the last and, with `claim`, if nobody was told so before.
-local function count_part(base, id, score, part, life, claim)
+local function count_part(base, id, score, part, life, unordered, claim)
   if redis.call('GET', base .. '.c') == 'done' then
     return false
   end
   if redis.call('SADD', base .. '.d', id .. ':' .. score) == 1 then
-    redis.call('ZADD', base .. '.j', score, part)
+    add_part(base .. '.j', score, part, unordered)
   end
   for _, suffix in ipairs({'.d', '.j', '.s', '.t'}) do
     expire_in(base .. suffix, life)
   end
   local size = redis.call('GET', base .. '.s')
   local extra = redis.call('GET', base .. '.t') or 0
-  if not size or redis.call('ZCARD', base .. '.j') ~= tonumber(size) + tonumber(extra) then
+  if not size or number_of(base .. '.j') ~= tonumber(size) + tonumber(extra) then
     return false
   end
   if claim then
@@ -59,7 +81,7 @@ local function members(base)
     end
   end
   local tuples = {}
-  for i, part in ipairs(redis.call('ZRANGE', base .. '.j', 0, -1)) do
+  for i, part in ipairs(all_of(base .. '.j')) do
     local id = string.match(part, '^%[1, ("[^"\\]*"), ')
     if not id then
       return ''

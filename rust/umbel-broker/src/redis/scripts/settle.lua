@@ -25,8 +25,9 @@
 --     'list',  list's number, envelope
 --     'line',  list's number, what keys of ours begin with, name of the line, its window, latest time, id, envelope
 --     'delay', due time, id, envelope
---     'count', base key of a chord, member's id, its place or '+inf', its part, life in ms or '', number of lists, then
---              for each: list's number, envelope up to the members, the rest of it ('' if they have no place in it)
+--     'count', base key of a chord, member's id, its place or '+inf', its part, life in ms or '', '1' if a new chord keeps
+--              its parts as they come, number of lists, then for each: list's number, envelope up to the members, the rest
+--              of it ('' if they have no place in it)
 --     'probe', the same with 0 lists: a part that is not the last one, or else 'ask' is the answer
 --     'end',   base key of a chord that is over
 --     'unlock', lock, its owner
@@ -121,9 +122,12 @@ local function read_move()
     end
     return wish
   elseif kind == 'count' or kind == 'probe' then
-    local message = {kind, next_argument(), next_argument(), next_argument(), next_argument(), next_argument()}
+    local message = {kind}
+    for place = 2, 7 do
+      message[place] = next_argument()
+    end
     for copy = 1, tonumber(next_argument()) do
-      message[6 + copy] = {next_argument(), next_argument(), next_argument()}
+      message[7 + copy] = {next_argument(), next_argument(), next_argument()}
     end
     return message
   end
@@ -138,7 +142,7 @@ end
 local function count_member(message)
   select_db(results_db)
   local base, found = message[2], nil
-  if count_part(base, message[3], message[4], message[5], message[6], true) then
+  if count_part(base, message[3], message[4], message[5], message[6], message[7] == '1', true) then
     found = members(base)
     found = quoted(found == '' and '"umbel:chord-members"' or found)
   end
@@ -146,7 +150,7 @@ local function count_member(message)
   if not found then
     return
   end
-  for copy = 7, #message do
+  for copy = 8, #message do
     local list, head, tail = unpack(message[copy])
     redis.call('LPUSH', KEYS[before_lists + tonumber(list)], tail == '' and head or head .. found .. tail)
   end
