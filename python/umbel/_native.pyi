@@ -216,6 +216,7 @@ class MessageDict(TypedDict, total=False):
     exchange: Required[str]
     routing_key: Required[str]
     eta: float | None  # when due; lets a store keep it until then
+    line: str  # those of different lines of a queue are served alike
     chord: ChordDict | None  # for `ChildLink.finish`: what it does to a chord, or waits for
 
 @type_check_only
@@ -397,6 +398,9 @@ class TaskDict(TypedDict, total=False):
     rate_limit_shared: bool  # the limit is that of all workers together
     concurrency_limit: int | None  # so many at a time, in all workers together
     concurrency_keyed: bool  # that holds for each key, which messages tell
+    fair: bool  # its messages may stand in lines
+    flush_every: int  # so many calls at most are run as one
+    flush_interval: float  # seconds until fewer are
     unique: bool  # its messages may hold locks
     tells_failures: bool  # code is to be called when it fails, also where its child cannot do that any more
 
@@ -572,6 +576,9 @@ class ChildLink:
     @property
     def stopped(self) -> bool:
         """True when the main process said stop, or is gone."""
+
+    def companions(self, job: Job, /) -> list[Job]:
+        """The jobs of the same batch that have started with this one, once."""
 
     def finish(
         self,

@@ -42,6 +42,7 @@ def most_at_once(lines: Iterable[str], prefix: str = "") -> int:
 def define(app: Umbel) -> None:
     """With `concurrency_limit`, by task and by key."""
     app.task(name="queues.free")(span)
+    app.task(name="queues.fair", fair_key=True)(span)
     app.task(name="queues.two", concurrency_limit=2)(span)
 
     @app.task(name="queues.keyed", concurrency_limit=1, concurrency_key=["key"])
@@ -52,6 +53,14 @@ def define(app: Umbel) -> None:
         note(path, text)
         wait_for_file(until)
         return text
+
+    from umbel.contrib.batches import Batches, SimpleRequest
+
+    @app.task(name="queues.batch", base=Batches, flush_every=5, flush_interval=0.2)
+    def batch(requests: list[SimpleRequest]) -> list[Any]:
+        path, seconds = requests[0].args[0], requests[0].args[2]
+        span(path, ",".join(request.args[1] for request in requests), seconds)
+        return [request.args[1] for request in requests]
 
     app.task(name="queues.hold", concurrency_limit=1)(hold)
     app.task(name="queues.hold_early", concurrency_limit=1, acks_late=False)(hold)

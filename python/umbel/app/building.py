@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from umbel import _current, _native
 from umbel.app.call import Call
 from umbel.app.identity import identity
+from umbel.app.keys import CallKey
 from umbel.app.moments import Moments
 from umbel.app.plan import Encoding, Plan, check_limits, delivery_mode
 from umbel.exceptions import EncodeError, ImproperlyConfigured
@@ -166,6 +167,11 @@ class MessageBuilder:
         headers = self._headers(plan, call, task_id, eta, expires, args, kwargs)
         if plan.concurrency_key is not None:
             headers["umbel_concurrency_key"] = plan.concurrency_key.digest(args, kwargs)
+        line = None
+        if plan.fair_key is not None or call.fair_key is not None:
+            line = _line(plan, call, args, kwargs)
+            if line:
+                headers["umbel_line"] = line
         properties = self._properties(plan, call, task_id, life, destination)
         body = (args, kwargs, _EMBED if call is plan.call else _embed(call))
         if before_task_publish.receivers:
@@ -189,6 +195,8 @@ class MessageBuilder:
         }
         if due is not None:
             message["eta"] = due
+        if line:
+            message["line"] = line
         return Prepared(message, headers["id"], plan.name, headers["ignore_result"], body)
 
     def _headers(
@@ -271,6 +279,19 @@ class MessageBuilder:
             declare=[],
             retry_policy=dict(self._conf.task_publish_retry_policy),
         )
+
+
+def _line(plan: Plan, call: Call, args: Any, kwargs: Any) -> str | None:
+    """The line a message stands in, of those that share its queue fairly. Raises TypeError."""
+    if call.fair_key is not None:
+        if plan.fair_key is None and plan.task is not None:
+            raise TypeError(f"fair_key is for tasks with that option; {plan.name} needs fair_key=True")
+        return str(call.fair_key)
+    if isinstance(plan.fair_key, CallKey):
+        return plan.fair_key.digest(args, kwargs)
+    # That of a retry.
+    known: str | None = (call.headers or {}).get("umbel_line")
+    return known
 
 
 def written(encoding: Encoding, name: str, body: Any) -> bytes:

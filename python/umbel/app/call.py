@@ -50,6 +50,7 @@ class Call:
     origin: str | None = None
     #: Life of the message in the broker, seconds; unlike `expires` it is not for the worker.
     expiration: float | None = None
+    fair_key: str | None = None
     replaced_task_nesting: int = 0
     stamped_headers: Any = None
 

@@ -45,6 +45,7 @@ class Plan:
         "destination",
         "encoding",
         "exchange",
+        "fair_key",
         "ignore_result",
         "name",
         "plain_delivery_mode",
@@ -80,6 +81,12 @@ class Plan:
             from umbel.app.concurrency import key_of
 
             self.concurrency_key = key_of(task)
+        #: True: each call says it. None: first come, first served.
+        self.fair_key: CallKey | bool | None = None
+        if task is not None and task.fair_key is not None:
+            from umbel.app.keys import CallKey
+
+            self.fair_key = task.fair_key is True or CallKey.of(task, "fair_key")
         #: Options every call of this task has, when the caller gives none.
         self.call = Call(self.defaults)
         #: None if a route looks at the arguments.
@@ -105,7 +112,7 @@ class Plan:
         """True if nothing about a call without options depends on the clock, the arguments or the body."""
         route = destination.options.keys() - {"serializer"}
         same = self.call.expires is None and self.call.compression is None and self.shadow_name is None
-        return same and self.concurrency_key is None and not route
+        return same and self.concurrency_key is None and self.fair_key is None and not route
 
     def _headers(self) -> dict[str, Any]:
         """Protocol 2's, in Celery's order."""

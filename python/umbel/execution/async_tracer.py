@@ -37,9 +37,9 @@ class AsyncTracer(Tracer):
         self._storing: ThreadPoolExecutor | None = None
 
     def is_coroutine(self, name: str) -> bool:
-        """Whether the task of that name is an `async def`; False if there is none."""
+        """Whether the task of that name is an `async def`; not for batches, each of which has a loop of its own."""
         runner = self._runners.get(name) or (self._new_runner(name) if name in self._tasks else None)
-        return runner is not None and runner.coroutine is not None
+        return runner is not None and runner.coroutine is not None and not runner.batches
 
     async def run_coroutine(self, job: Job, link: ChildLink, run: CoroutineRun) -> None:
         """As `run`, for a task that `is_coroutine`."""

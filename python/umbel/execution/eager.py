@@ -97,7 +97,7 @@ def _run(
         try:
             if runner.before_start is not None:
                 runner.before_start(request.id, args, kwargs)
-            value = runner.call(*args, **kwargs)
+            value = _call(runner, request)
             state = "SUCCESS"
         except Exception as error:
             value, info = error, ExceptionInfo(error)
@@ -112,6 +112,14 @@ def _run(
             sender=task, task_id=request.id, task=task, args=args, kwargs=kwargs, retval=value, state=state
         )
     return state, value, info
+
+
+def _call(runner: TaskRunner, request: Context) -> Any:
+    if not runner.batches:
+        return runner.call(*request.args, **request.kwargs)
+    from umbel.execution.batches import run_one  # Few programs have such tasks.
+
+    return run_one(runner, request)
 
 
 def _succeeded(app: AppInterface, runner: TaskRunner, request: Context, value: Any, runtime: float) -> None:

@@ -14,11 +14,13 @@ __all__ = ["TaskRunner", "hook_of"]
 class TaskRunner:
     """Of one task. Hooks that the task does not define are None."""
 
-    __slots__ = ("after_return", "before_start", "call", "coroutine", "ignore_result", "on_failure", "on_retry",
-                 "on_success", "store_errors", "task", "track_started")  # fmt: skip
+    __slots__ = ("after_return", "batches", "before_start", "call", "coroutine", "ignore_result", "on_failure",
+                 "on_retry", "on_success", "store_errors", "task", "track_started")  # fmt: skip
 
     def __init__(self, task: Task[..., Any]) -> None:
         self.task = task
+        #: Its function takes many calls at a time.
+        self.batches = task.flush_every is not None
         self.track_started = bool(task.track_started)
         self.ignore_result = bool(task.ignore_result)
         self.store_errors = bool(task.store_errors_even_if_ignored)

@@ -47,6 +47,7 @@ from umbel.task import Context
 if TYPE_CHECKING:
     from umbel._interfaces import AppInterface, RecordWriter
     from umbel._native import ChildLink, Job
+    from umbel.execution.batches import Call
 
 __all__ = ["Tracer"]
 
@@ -95,12 +96,17 @@ class Tracer:
 
         Raises what a task raises to end its process (KeyboardInterrupt, WorkerShutdown), after the report.
         """
-        if self._stores_here:
-            link = cast("ChildLink", StoringLink(link, self._app.client))
-        accepted = self._accepted(job, link)
+        accepted = self._accepted(job, self._storing_link(link) if self._stores_here else link)
         if accepted is None:
+            for companion in link.companions(job):
+                self.run(companion, link)
             return
         runner, request, args, kwargs = accepted
+        if runner.batches:
+            from umbel.execution.batches import BatchRun, Call  # Few programs have such tasks.
+
+            BatchRun.of(self, Call(runner, request, args, kwargs), job, link).run()
+            return
         token = _current.push_request(request)
         try:
             self._execute(runner, request, args, kwargs)
@@ -108,6 +114,13 @@ class Tracer:
             self._mend(runner, request, error)
         finally:
             _current.pop_request(token)
+
+    def accept(self, job: Job, link: ChildLink) -> tuple[TaskRunner, Context, Any, Any] | None:
+        """One of a batch to run; None if it cannot be, which has been reported."""
+        return self._accepted(job, self._storing_link(link) if self._stores_here else link)
+
+    def _storing_link(self, link: ChildLink) -> ChildLink:
+        return cast("ChildLink", StoringLink(link, self._app.client))
 
     def _accepted(self, job: Job, link: ChildLink) -> tuple[TaskRunner, Context, Any, Any] | None:
         """What to run; None if that cannot be, which has been reported."""
@@ -147,6 +160,33 @@ class Tracer:
             # Also SystemExit and the like, which receivers of signals may raise: the job must not be left without an
             # outcome, and its thread goes on.
             self._internal_error(runner, request, error)
+
+    def begin(self, call: Call) -> None:
+        """What comes before the body, of one call of a batch. Raises what hooks and receivers raise."""
+        self._begin(call.runner, call.request, call.args, call.kwargs)
+
+    def end(self, call: Call, result: Any, started: float) -> None:
+        """Reports what one call of a batch came to: its result, or an exception."""
+        runner, request = call.runner, call.request
+        state: str | None = None
+        try:
+            if isinstance(result, BaseException):
+                state = self._raised(runner, request, result)
+            else:
+                state, result = self._succeed(runner, request, result, started, fork_count())
+            if runner.after_return is not None:
+                self._after_return(runner, request, state, result)
+        except BaseException as error:
+            self._mend(runner, request, error)
+        finally:
+            self._over(runner, request, state, result)
+
+    @staticmethod
+    def leave_if_meant(request: Context, error: BaseException) -> None:
+        """Raises what a task raises to end its process, once what was reported is written."""
+        if isinstance(error, _LEAVE):
+            request.link.flush()
+            raise error
 
     def hard_limit(self, job: Job) -> float | None:
         """Of a job, seconds: what its message asks for, or its task."""

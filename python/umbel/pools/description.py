@@ -185,7 +185,7 @@ def _joined(url: str | Sequence[str]) -> str:
 
 def task_entry(task: Task[..., Any]) -> TaskDict:
     """A row of the engine's task table."""
-    return {
+    entry: TaskDict = {
         "name": str(task.name),
         "acks_late": bool(task.acks_late),
         "acks_on_failure": bool(task.acks_on_failure),
@@ -197,11 +197,17 @@ def task_entry(task: Task[..., Any]) -> TaskDict:
         "soft_time_limit": task.soft_time_limit,
         "rate_limit": _rate_of(task),
         "rate_limit_shared": _is_shared(task),
+        "fair": task.fair_key is not None,
         "concurrency_limit": checked_limit(task),
         "concurrency_keyed": task.concurrency_key is not None,
         "unique": bool(task.unique or task.debounce),
         "tells_failures": _tells_failures(task),
     }
+    if task.flush_every is not None:
+        from umbel.task.batches import batch_options  # Few programs have such tasks.
+
+        entry["flush_every"], entry["flush_interval"] = batch_options(task)
+    return entry
 
 
 def _tells_failures(task: Task[..., Any]) -> bool:

@@ -59,8 +59,10 @@ class BackendNames:
     def mark_as_done(
         self: Any, task_id: str, result: Any, request: Any = None, store_result: bool = True, state: str = SUCCESS
     ) -> None:
-        """Writes SUCCESS."""
-        if store_result:
+        """Writes SUCCESS. For a call of a batch: once the batch has ended."""
+        if (tell := getattr(request, "tell", None)) is not None:
+            tell(result)
+        elif store_result:
             self.store(task_id, state, result, None, request)
 
     def mark_as_failure(
@@ -73,8 +75,11 @@ class BackendNames:
         call_errbacks: bool = True,
         state: str = FAILURE,
     ) -> None:
-        """Writes FAILURE. Errbacks are the business of the worker that ran the task."""
-        if store_result:
+        """Writes FAILURE. Errbacks are the business of the worker that ran the task. For a call of a batch: once the
+        batch has ended."""
+        if state == FAILURE and (tell := getattr(request, "tell", None)) is not None:
+            tell(exc)
+        elif store_result:
             self.store(task_id, state, exc, traceback, request)
 
     def mark_as_retry(

@@ -70,6 +70,8 @@ class CallOptions(TypedDict, total=False):
     delivery_mode: int | str | None
     serializer: str | None
     compression: str | None
+    #: On whose behalf: calls of one key cannot keep those of another waiting. For tasks with the option of that name.
+    fair_key: str | None
     #: Custom headers; the task sees them in `request.headers`.
     headers: Mapping[str, Any] | None
     #: Name shown in logs in place of the task's.

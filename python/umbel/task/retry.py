@@ -13,7 +13,7 @@ from umbel.exceptions import Ignore, Reject, Retry
 if TYPE_CHECKING:
     from umbel.task.task import Task
 
-__all__ = ["backoff_interval", "merged_arguments", "wrap_for_retries"]
+__all__ = ["autoretry", "backoff_interval", "merged_arguments", "wrap_for_retries"]
 
 
 def backoff_interval(factor: float, retries: int, maximum: float, full_jitter: bool) -> float:
@@ -28,13 +28,14 @@ def backoff_interval(factor: float, retries: int, maximum: float, full_jitter: b
 def wrap_for_retries(task: Task[..., Any]) -> None:
     """Wraps `task.run` so that exceptions of `autoretry_for` retry the task."""
     wanted: tuple[type[BaseException], ...] = tuple(task.autoretry_for or ())
-    if wanted:
+    # The calls of a batch are retried one by one: `autoretry`.
+    if wanted and task.flush_every is None:
         task.__dict__["run"] = _with_retries(task, wanted)
 
 
 def _with_retries(task: Task[..., Any], wanted: tuple[type[BaseException], ...]) -> Callable[..., Any]:
     run = task.run
-    final: tuple[type[BaseException], ...] = (Ignore, Reject, Retry, *(task.dont_autoretry_for or ()))
+    final = _final(task)
 
     if inspect.iscoroutinefunction(run):
 
@@ -59,6 +60,17 @@ def _with_retries(task: Task[..., Any], wanted: tuple[type[BaseException], ...])
             raise _retry(task, error) from error
 
     return run_with_retries
+
+
+def _final(task: Task[..., Any]) -> tuple[type[BaseException], ...]:
+    return (Ignore, Reject, Retry, *(task.dont_autoretry_for or ()))
+
+
+def autoretry(task: Task[..., Any], error: BaseException) -> None:
+    """Raises Retry if `autoretry_for` says that a call that failed with `error` is to be tried again, for the request
+    that runs; `error` itself if that was its last try."""
+    if isinstance(error, tuple(task.autoretry_for or ())) and not isinstance(error, _final(task)):
+        raise _retry(task, error)
 
 
 def _retry(task: Task[..., Any], error: BaseException) -> BaseException:

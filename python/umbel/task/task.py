@@ -100,6 +100,14 @@ class Task(Generic[P, R]):
     #: The limit holds for each key: names of parameters, or a function of the arguments; None: for all calls together.
     concurrency_key: Any = None
 
+    #: Who shares the queue fairly: names of parameters, a function of the arguments, or True where each call says it
+    #: (`apply_async(fair_key=...)`); None: first come, first served.
+    fair_key: Any = None
+    #: So many calls are run at once, by a task whose base is `umbel.contrib.batches.Batches`; None: each by itself.
+    flush_every: int | None = None
+    #: Fewer are run when the first of them has waited for so long, seconds.
+    flush_interval: float = 30.0
+
     autoretry_for: Sequence[type[BaseException]] = ()
     dont_autoretry_for: Sequence[type[BaseException]] = ()
     retry_kwargs: Mapping[str, Any] | None = None

@@ -88,8 +88,13 @@ fn settlement(number: usize, results: bool, follow_up: bool) -> Settlement {
         expires: Some(Duration::from_secs(86_400)),
         reply_to: None,
     };
-    let outgoing =
-        || Outgoing { destination: Destination::queue("celery"), eta: None, message: message.clone(), chord: None };
+    let outgoing = || Outgoing {
+        destination: Destination::queue("celery"),
+        eta: None,
+        message: message.clone(),
+        line: None,
+        chord: None,
+    };
     let tag = Tag(Arc::from(format!("umbel:celery@host:1800000000000000:{number:020}")));
     Settlement {
         publish: follow_up.then(outgoing).into_iter().collect(),

@@ -103,7 +103,7 @@ fn outgoing(number: usize) -> Outgoing {
     message.properties.correlation_id = Some(id);
     message.properties.delivery_mode = Some(2);
     message.properties.priority = Some(0);
-    Outgoing { destination: Destination::queue("celery"), message, eta: None, chord: None }
+    Outgoing { destination: Destination::queue("celery"), message, eta: None, line: None, chord: None }
 }
 
 fn rate(messages: usize, took: Duration) -> String {

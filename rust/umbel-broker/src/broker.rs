@@ -36,6 +36,9 @@ pub struct Outgoing {
     /// When it is due, read from its `eta` header by whoever built it. An engine may keep the message in its
     /// delayed set until then, or leave that to the consumer ([`Disposition::Delay`]).
     pub eta: Option<Timestamp>,
+    /// The line it stands in ([`crate::lines`]): messages of different lines of a queue are served alike. Not heeded for
+    /// one with an `eta`, or that waits for a chord.
+    pub line: Option<String>,
     /// What it does to a chord, or waits for. Only in a settlement, whose step this is part of.
     pub chord: Option<Box<ChordStep>>,
 }
@@ -113,7 +116,7 @@ pub struct Settlement {
     pub publish: Vec<Outgoing>,
     /// Result records. Empty unless the consumer was opened with [`ConsumerOptions::stores_results`].
     pub results: Vec<ResultWrite>,
-    /// Locks and slots that are given up. A lock stays if the tag is not held any more; a slot does not.
+    /// Locks, slots and places in lines that are given up. A lock stays if the tag is not held any more; the others do not.
     pub gives_up: Vec<GivenUp>,
 }
 

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod control;
 pub mod error;
 pub mod lane;
+pub mod lines;
 pub mod memory;
 pub mod once;
 pub mod open;

@@ -37,6 +37,14 @@ pub enum GivenUp {
         /// The tag it was taken under.
         holder: Tag,
     },
+    /// A place in a queue, by a message that stood in a line and was taken from it. The next of the line comes to the back
+    /// of the queue.
+    Place {
+        /// The queue.
+        queue: String,
+        /// The line.
+        line: String,
+    },
 }
 
 /// How long a message waits for a slot at most before it is tried again.

@@ -68,6 +68,11 @@ impl ChildLink {
         })
     }
 
+    /// The jobs of the same batch that have started with this one, once.
+    fn companions(&self, job: &Job) -> PyResult<Vec<Job>> {
+        Ok(self.link.get()?.companions(job.inner.id).into_iter().map(Job::new).collect())
+    }
+
     /// For an event loop in place of `next`: readable while `take` or `interruptions` may have something, or
     /// `is_ending` has turned true.
     fn fileno(&self) -> PyResult<i32> {

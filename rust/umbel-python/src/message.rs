@@ -50,6 +50,7 @@ pub(crate) fn one(message: &Bound<'_, PyDict>) -> PyResult<Outgoing> {
             properties,
         },
         eta: eta.map(Timestamp::from_seconds),
+        line: text(intern!(py, "line"))?.filter(|line| !line.is_empty()),
         chord: chord_step(message)?.map(Box::new),
     })
 }

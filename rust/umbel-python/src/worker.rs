@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use umbel_protocol::Destination;
-use umbel_worker::engine::{ChildId, EngineConfig, ShutdownKind, TaskOptions};
+use umbel_worker::engine::{BatchOptions, ChildId, EngineConfig, ShutdownKind, TaskOptions};
 use umbel_worker::runtime::{self, Pauses, Stats, WorkerError, WorkerOptions};
 
 use crate::clock::ProcessClock;
@@ -81,9 +81,17 @@ fn task_options(task: &Bound<'_, PyAny>) -> PyResult<TaskOptions> {
         rate_limit_shared: flag("rate_limit_shared", false)?,
         concurrency_limit: given.get("concurrency_limit")?,
         concurrency_keyed: flag("concurrency_keyed", false)?,
+        batch: batch_options(&given)?,
+        fair: flag("fair", false)?,
         unique: flag("unique", false)?,
         tells_failures: flag("tells_failures", false)?,
     })
+}
+
+fn batch_options(task: &Options<'_>) -> PyResult<Option<BatchOptions>> {
+    let Some(most) = task.get::<usize>("flush_every")? else { return Ok(None) };
+    let patience = task.seconds("flush_interval")?.flatten().unwrap_or_default();
+    Ok(Some(BatchOptions { most: most.max(1), patience }))
 }
 
 #[pymethods]

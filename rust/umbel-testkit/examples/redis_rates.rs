@@ -30,6 +30,7 @@ fn publish(broker: &RedisBroker, count: usize, batch: usize) -> (usize, Duration
             destination: Destination::queue("celery"),
             message: message(number),
             eta: None,
+            line: None,
             chord: None,
         })
         .collect();

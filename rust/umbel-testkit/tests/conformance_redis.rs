@@ -103,6 +103,7 @@ impl Redis {
             let seconds = duration.as_secs_f64();
             for (name, amount) in [
                 ("umbel:workers", duration.as_millis() as f64),
+                ("umbel:lines_moved", duration.as_millis() as f64),
                 ("umbel:limits_seen", duration.as_millis() as f64),
                 ("umbel:revoked", duration.as_millis() as f64),
                 ("unacked_index", seconds),

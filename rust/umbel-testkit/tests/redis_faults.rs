@@ -37,7 +37,7 @@ fn consumer(broker: &RedisBroker, worker: &str, lease: Duration) -> Box<dyn Cons
 
 fn outgoing(body: &str) -> Outgoing {
     let message = Message { headers: "{}".to_owned(), body: body.as_bytes().to_vec(), ..Message::default() };
-    Outgoing { destination: Destination::queue("q"), message, eta: None, chord: None }
+    Outgoing { destination: Destination::queue("q"), message, eta: None, line: None, chord: None }
 }
 
 fn send(broker: &RedisBroker, bodies: &[&str]) {

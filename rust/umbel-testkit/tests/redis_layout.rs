@@ -31,7 +31,8 @@ fn message(body: &str) -> Message {
 }
 
 fn send(broker: &RedisBroker, queue: &str, body: &str) {
-    let outgoing = Outgoing { destination: Destination::queue(queue), message: message(body), eta: None, chord: None };
+    let outgoing =
+        Outgoing { destination: Destination::queue(queue), message: message(body), eta: None, line: None, chord: None };
     broker.publisher().and_then(|mut publisher| publisher.publish(&[outgoing])).expect("publish");
 }
 
@@ -92,7 +93,8 @@ fn recorded_messages_are_found_and_go_back_to_their_keys() {
         assert_eq!(taken.len(), 1, "{case}: nothing found in {key:?}");
         let delivery = taken.remove(0);
         let Payload::Message(received) = delivery.payload else { panic!("{case} does not decode") };
-        let again = Outgoing { destination: Destination::queue(queue), message: *received, eta: None, chord: None };
+        let again =
+            Outgoing { destination: Destination::queue(queue), message: *received, eta: None, line: None, chord: None };
         let settlement = Settlement { publish: vec![again], ..end(Disposition::Ack, &delivery.tag) };
         assert_eq!(worker.exchange(&[settlement], 0).expect("settle").lost, []);
         let there: Vec<Vec<u8>> = client.lrange(&key, 0, -1).expect("LRANGE");
@@ -272,14 +274,8 @@ fn counting(task_id: &str, place: i64) -> Settlement {
     };
     let chord = Some(Box::new(ChordStep::Count(part)));
     let message = message(r#"[["g"], {"result": "umbel:chord-members"}, null]"#);
-    let waiting = Outgoing { destination: Destination::queue("unlock"), message, eta: None, chord };
-    Settlement {
-        tag: None,
-        disposition: Disposition::Ack,
-        publish: vec![waiting],
-        results: Vec::new(),
-        gives_up: Vec::new(),
-    }
+    let waiting = Outgoing { destination: Destination::queue("unlock"), message, eta: None, line: None, chord };
+    Settlement { publish: vec![waiting], ..Settlement::of(None, Disposition::Ack) }
 }
 
 /// Celery keeps the parts of chords in a list where `result_chord_ordered` is off; whoever is first decides.

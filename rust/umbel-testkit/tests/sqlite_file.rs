@@ -47,7 +47,7 @@ impl File {
 
 fn outgoing(body: &str) -> Outgoing {
     let message = Message { headers: "{}".to_owned(), body: body.as_bytes().to_vec(), ..Message::default() };
-    Outgoing { destination: Destination::queue("q"), message, eta: None, chord: None }
+    Outgoing { destination: Destination::queue("q"), message, eta: None, line: None, chord: None }
 }
 
 fn options(worker: &str) -> ConsumerOptions {
@@ -67,7 +67,8 @@ fn refusal(broker: &SqliteBroker) -> BrokerError {
 fn a_file_of_an_older_version_gets_what_is_missing_and_keeps_what_it_has() {
     let file = File::new();
     file.broker().publisher().expect("a publisher").publish(&[outgoing("kept")]).expect("published");
-    let added = ["revoked", "broadcasts", "boxes", "answers", "locks", "lanes", "slots", "waits", "woken", "limits"];
+    let added =
+        ["revoked", "broadcasts", "boxes", "answers", "locks", "lanes", "slots", "waits", "woken", "limits", "lines"];
     for table in added {
         file.by_hand().execute_batch(&format!("DROP TABLE {table}")).expect("dropped");
     }

@@ -238,6 +238,7 @@ fn a_stopped_process_blocks_nobody_for_long() {
             destination: umbel_protocol::Destination::queue("mine"),
             message: umbel_protocol::Message { headers: "{}".to_owned(), ..Default::default() },
             eta: None,
+            line: None,
             chord: None,
         }]) {
             Ok(()) | Err(umbel_broker::BrokerError::Unavailable { .. }) => {}

@@ -52,6 +52,8 @@ impl Worker {
             rate_limit_shared: false,
             concurrency_limit: None,
             concurrency_keyed: false,
+            batch: None,
+            fair: false,
             unique: false,
             tells_failures: false,
         };

@@ -27,6 +27,7 @@ fn jobs() -> Vec<Job> {
         queue: Arc::from("celery"),
         facts: Arc::new(TaskFacts::parse(&tasks::message(number), &ReadOptions::default()).expect("a task")),
         message: Arc::new(tasks::message(number)),
+        batch: None,
     };
     (0..BATCH).map(job).collect()
 }

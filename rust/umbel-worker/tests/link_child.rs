@@ -109,7 +109,7 @@ impl Main {
 
 fn job(id: u64) -> Job {
     let message = Message { headers: format!("{{\"id\": \"{id}\"}}"), body: vec![b'x'; 100], ..Message::default() };
-    Job { id: JobId(id), queue: Arc::from("celery"), facts: Arc::default(), message: Arc::new(message) }
+    Job { id: JobId(id), queue: Arc::from("celery"), facts: Arc::default(), message: Arc::new(message), batch: None }
 }
 
 fn outcome(job: &Job) -> Outcome {
@@ -171,6 +171,26 @@ fn outcomes_of_a_batch_share_frames() {
         }
     }
     assert!(frames < 50, "{frames} frames for 100 outcomes");
+}
+
+#[test]
+fn jobs_of_a_batch_start_together_and_end_apart() {
+    let (mut main, child) = linked(2);
+    let batched = |id, batch| Job { batch: Some(batch), ..job(id) };
+    let jobs = vec![batched(1, 7), batched(2, 7), job(3), batched(4, 7), batched(5, 8)];
+    assert!(main.link.send_jobs(jobs).is_empty());
+    main.flush();
+    let first = next(&child);
+    assert_eq!(child.companions(first.id), [batched(2, 7), batched(4, 7)]);
+    assert_eq!(child.companions(first.id), [], "once");
+    assert_eq!((child.running(), next(&child)), (3, job(3)), "the others are in nobody's way");
+    assert_eq!(child.companions(JobId(3)), []);
+    assert_eq!((next(&child), child.companions(JobId(5))), (batched(5, 8), vec![]));
+    for id in [4, 1] {
+        child.finish(&outcome(&job(id))).unwrap();
+    }
+    assert_eq!(main.finished(2).iter().map(|outcome| outcome.job.0).collect::<Vec<_>>(), [4, 1]);
+    assert_eq!(child.running(), 3);
 }
 
 #[test]

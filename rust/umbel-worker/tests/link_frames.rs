@@ -78,12 +78,15 @@ fn facts() -> impl Strategy<Value = TaskFacts> {
 }
 
 fn job() -> impl Strategy<Value = Job> {
-    (any::<u64>(), "[ab]{0,2}", facts(), message()).prop_map(|(id, queue, facts, message)| Job {
-        id: JobId(id),
-        queue: Arc::from(queue),
-        facts: Arc::new(facts),
-        message: Arc::new(message),
-    })
+    (any::<u64>(), "[ab]{0,2}", facts(), message(), option::of(any::<u64>())).prop_map(
+        |(id, queue, facts, message, batch)| Job {
+            id: JobId(id),
+            queue: Arc::from(queue),
+            facts: Arc::new(facts),
+            message: Arc::new(message),
+            batch,
+        },
+    )
 }
 
 fn ids() -> impl Strategy<Value = Vec<JobId>> {
@@ -115,12 +118,16 @@ fn result() -> impl Strategy<Value = ResultWrite> {
 
 fn outgoing() -> impl Strategy<Value = Outgoing> {
     let eta = option::of((i64::MIN + 1..).prop_map(Timestamp));
-    (destination(), message(), eta, option::of(chord_step())).prop_map(|(destination, message, eta, chord)| Outgoing {
-        destination,
-        message,
-        eta,
-        chord: chord.map(Box::new),
-    })
+    let line = option::of(".{1,9}");
+    (destination(), message(), eta, line, option::of(chord_step())).prop_map(
+        |(destination, message, eta, line, chord)| Outgoing {
+            destination,
+            message,
+            eta,
+            line,
+            chord: chord.map(Box::new),
+        },
+    )
 }
 
 fn chord_step() -> impl Strategy<Value = ChordStep> {
@@ -254,6 +261,7 @@ fn large_batches_are_split_and_read_back() {
             queue: Arc::from("celery"),
             facts: Arc::default(),
             message: Arc::new(Message { body: vec![7; 64 << 10], ..Message::default() }),
+            batch: None,
         })
         .collect();
     let mut bytes = Vec::new();

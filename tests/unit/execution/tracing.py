@@ -72,6 +72,9 @@ class Link:
             }
         )
 
+    def companions(self, job: Any) -> list[Any]:
+        return []
+
     def started(
         self, job: Any, record: bytes, expires: Any, state: str = "STARTED", task_id: str | None = None
     ) -> None:

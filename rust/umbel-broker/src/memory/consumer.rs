@@ -74,6 +74,7 @@ impl Consumer for MemoryConsumer {
             state.chords.remove_expired(now);
             let returned = state.reclaim(now);
             state.look_after_slots(now);
+            state.look_after_lines(now);
             returned
         }))
     }

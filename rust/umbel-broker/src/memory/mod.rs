@@ -8,6 +8,7 @@ mod chords;
 mod consumer;
 mod control;
 mod doorbell;
+mod lines;
 mod locks;
 mod publisher;
 pub mod results;

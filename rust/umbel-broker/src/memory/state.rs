@@ -7,6 +7,7 @@ use umbel_protocol::{ChordStep, Destination, Timestamp, chord};
 
 use super::chords::Chords;
 use super::control::Said;
+use super::lines::Lines;
 use super::locks::Locks;
 use super::results::Results;
 use super::slots::Slots;
@@ -93,6 +94,7 @@ pub(super) struct State {
     pub(super) said: Said,
     pub(super) locks: Locks,
     pub(super) slots: Slots,
+    pub(super) lines: Lines,
     /// Changes with every message that became delayed.
     pub(super) delays: u64,
     counter: u64,
@@ -121,7 +123,7 @@ impl State {
         self.lanes(queue)[step].push_front(entry);
     }
 
-    fn delay(&mut self, queue: Arc<str>, entry: Entry, until: Timestamp) -> (Timestamp, u64) {
+    pub(super) fn delay(&mut self, queue: Arc<str>, entry: Entry, until: Timestamp) -> (Timestamp, u64) {
         let place = (until, self.next_number());
         self.delays += 1;
         self.delayed.insert(place, (queue, entry));
@@ -137,6 +139,13 @@ impl State {
     /// Takes one delayed message out; `None` when it is there no more.
     pub(super) fn take_delayed(&mut self, place: (Timestamp, u64)) -> Option<(Arc<str>, Entry)> {
         self.delayed.remove(&place)
+    }
+
+    /// Brings a delayed message to the back of its queue; false if it is there no more.
+    pub(super) fn let_in(&mut self, place: (Timestamp, u64)) -> bool {
+        let Some((queue, entry)) = self.delayed.remove(&place) else { return false };
+        self.push_back(&queue, entry);
+        true
     }
 
     /// Publishes all or, when one of them is unroutable, none.
@@ -168,10 +177,11 @@ impl State {
                 if let (Some(members), Payload::Message(message)) = (&members, &mut entry.payload) {
                     **message = chord::completed(message, members);
                 }
-                match outgoing.eta {
-                    Some(eta) if eta > now => {
+                match (outgoing.eta, &outgoing.line) {
+                    (Some(eta), _) if eta > now => {
                         self.delay(Arc::from(queue), entry, eta);
                     }
+                    (None, Some(line)) => self.stand_in_line(&queue, line, entry, now),
                     _ => self.push_back(&queue, entry),
                 }
             }
@@ -189,6 +199,7 @@ impl State {
     pub(super) fn settle(&mut self, settlement: &Settlement, routes: Vec<Vec<String>>, now: Timestamp) -> Settled {
         self.results.write(&settlement.results, now);
         self.give_up_slots(&settlement.gives_up, now);
+        self.give_up_places(&settlement.gives_up, now);
         if let Some(tag) = &settlement.tag {
             if !self.is_held(tag) {
                 return Settled::Lost;

@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
-use umbel_protocol::{Destination, Message, envelope};
+use umbel_protocol::{Destination, Message, Timestamp, envelope};
 use uuid::Uuid;
 
 use super::culprit;
 use super::keys::Keys;
 use super::link::Link;
 use super::options::RedisOptions;
+use super::record;
 use super::router::Router;
 use super::scripts;
 use super::wire::{Command, Connection, Pipeline, Protocol, Value};
 use crate::broker::{ExchangeKind, Outgoing, Publisher};
+use crate::clock::{Clock, SystemClock};
 use crate::error::{BrokerError, Result};
+use crate::lines;
 use crate::once::{Lock, Taken};
 
 /// Messages of one `LPUSH`, and bytes of one write: beyond these other clients would wait noticeably for the server.
@@ -73,7 +76,14 @@ impl RedisPublisher {
         for outgoing in batch {
             for queue in self.router.queues(&outgoing.destination)? {
                 let list = self.keys.list_name(&queue, outgoing.message.properties.priority);
-                pushes.add(&self.keys.list(&list), &encode(outgoing))?;
+                let envelope = encode(outgoing);
+                match outgoing.line.as_ref().filter(|_| outgoing.eta.is_none()) {
+                    None => pushes.add(&self.keys.list(&list), &envelope)?,
+                    Some(line) => {
+                        let place = in_line(&self.keys, &queue, line, &list, SystemClock.now());
+                        pushes.add_to_line(&self.keys.list(&list), &place, &envelope)?;
+                    }
+                }
             }
         }
         pushes.finish()
@@ -92,6 +102,13 @@ impl RedisPublisher {
             Err(_) => error,
         }
     }
+}
+
+/// What the scripts are told of a message in a line: what our keys begin with, the line's name and window, when the message
+/// comes in at the latest, and its id while it waits.
+pub(super) fn in_line(keys: &Keys, queue: &str, line: &str, list: &str, now: Timestamp) -> [String; 5] {
+    let due = format!("{:.6}", now.after(lines::LONGEST_LINE).as_seconds());
+    [keys.own(), lines::name(queue, line), lines::WINDOW.to_string(), due, record::delayed_id(list)]
 }
 
 /// The envelope of a message on its way out, under a delivery tag of its own.
@@ -134,6 +151,16 @@ impl<'a> Pushes<'a> {
         self.push.push(envelope);
         self.messages += 1;
         Ok(())
+    }
+
+    fn add_to_line(&mut self, list: &str, place: &[String], envelope: &[u8]) -> Result<()> {
+        if self.messages > 0 {
+            self.end_push()?;
+        }
+        let call = self.connection.script(&scripts::LINE)?.number(1).arg(list).args(place).arg(envelope);
+        self.bytes += call.len();
+        self.pipeline.add(&call);
+        if self.bytes >= WRITE_BYTES { self.write() } else { Ok(()) }
     }
 
     fn end_push(&mut self) -> Result<()> {

@@ -12,14 +12,15 @@ macro_rules! script {
 }
 
 script!(FETCH, "fetch");
-script!(SETTLE, "settle", after "final", "chords", "slots");
+script!(SETTLE, "settle", after "final", "chords", "slots", "lines");
 script!(GIVE_BACK, "give_back");
-script!(HEARTBEAT, "heartbeat", after "slots");
+script!(HEARTBEAT, "heartbeat", after "slots", "lines");
 script!(TAKE_OVER, "take_over");
 script!(LEAVE, "leave", after "slots");
 script!(RELEASE, "release");
 script!(REPLAY, "replay");
 script!(ONCE, "once");
+script!(LINE, "line", after "slots", "lines");
 script!(TURN, "turn");
 
 /// Writes result records; for result stores.

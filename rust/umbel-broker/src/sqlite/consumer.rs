@@ -84,6 +84,7 @@ impl Consumer for SqliteConsumer {
             // Who was late itself saw the clock jump or the machine sleep: others are as late, and get one more beat.
             let returned = if in_time { lease.reclaim(step)? } else { 0 };
             lease.look_after_slots(step)?;
+            step.look_after_lines()?;
             Ok(returned)
         })
     }
@@ -158,12 +159,17 @@ fn settle_all(step: &mut Step<'_>, lease: &Lease, settlements: &[Settlement]) ->
     Ok(settled)
 }
 
+/// What is given up also by one who has lost the message.
 fn give_up_slots(step: &mut Step<'_>, lease: &Lease, gives_up: &[GivenUp]) -> Result<(), Fault> {
     for given in gives_up {
-        if let GivenUp::Slot { slot, holder } = given
-            && let Some(key) = lease.key(holder)
-        {
-            step.give_up_slot(slot, key)?;
+        match given {
+            GivenUp::Slot { slot, holder } => {
+                if let Some(key) = lease.key(holder) {
+                    step.give_up_slot(slot, key)?;
+                }
+            }
+            GivenUp::Place { queue, line } => step.give_up_place(queue, line)?,
+            GivenUp::Lock { .. } => {}
         }
     }
     Ok(())

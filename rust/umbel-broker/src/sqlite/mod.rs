@@ -17,6 +17,7 @@ mod fault;
 mod folder;
 mod fork;
 mod lease;
+mod lines;
 mod location;
 mod locks;
 mod places;

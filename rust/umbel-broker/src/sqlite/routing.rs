@@ -43,8 +43,9 @@ impl Step<'_> {
             failed: properties.failed_deliveries,
             redelivered: properties.redelivered,
         };
-        match outgoing.eta {
-            Some(eta) if eta > self.now => self.delay(parcel, eta).map(drop),
+        match (outgoing.eta, &outgoing.line) {
+            (Some(eta), _) if eta > self.now => self.delay(parcel, eta).map(drop),
+            (None, Some(line)) => self.stand_in_line(parcel, line),
             _ => self.push_back(parcel),
         }
     }

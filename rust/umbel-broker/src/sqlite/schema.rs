@@ -14,7 +14,7 @@ use crate::error::BrokerError;
 const APPLICATION_ID: i64 = 0x556d_626c;
 
 /// What each version added to the one before. Steps are never changed, only added: files of every version are about.
-const STEPS: [&str; 4] = [TABLES, CONTROL, LOCKS, SLOTS];
+const STEPS: [&str; 5] = [TABLES, CONTROL, LOCKS, SLOTS, LINES];
 
 /// Version of the tables below.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
@@ -161,7 +161,7 @@ CREATE TABLE slots (
     PRIMARY KEY (name, epoch, sequence)
 ) WITHOUT ROWID;
 CREATE INDEX slots_epoch ON slots (epoch);
--- Rows of `delayed` that wait for a slot.
+-- Rows of `delayed` that wait for a slot (or in a line: below).
 CREATE TABLE waits (
     name TEXT NOT NULL,
     place INTEGER NOT NULL,
@@ -183,6 +183,17 @@ CREATE TABLE limits (
     seen INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX limits_seen ON limits (seen);
+";
+
+/// Fair sharing of queues.
+const LINES: &str = "
+-- How many messages of a line are in its queue; those that are not stand in `waits`.
+CREATE TABLE lines (
+    name TEXT PRIMARY KEY,
+    inside INTEGER NOT NULL,
+    moved INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX lines_moved ON lines (moved);
 ";
 
 /// Refuses files that hold something else, before anything in them is changed.

@@ -1,5 +1,7 @@
 //! Slots in a file.
 
+use std::time::Duration;
+
 use rusqlite::{OptionalExtension, params};
 use umbel_protocol::Timestamp;
 
@@ -73,20 +75,48 @@ impl Step<'_> {
 
     /// `first`: before all others.
     fn wait_for(&mut self, slot: &Slot, parcel: Parcel, first: bool) -> Result<(), Fault> {
-        let due = self.now.after(LONGEST_WAIT);
-        let number = self.delay(parcel, due)?;
-        let place = if first { "min(place) - 1" } else { "max(place) + 1" };
-        let mut wait = self.connection.prepare_cached(&format!(
-            "INSERT INTO waits (name, place, due, number)
-             VALUES (?1, (SELECT coalesce({place}, 0) FROM waits WHERE name = ?1), ?2, ?3)",
-        ))?;
-        wait.execute(params![slot.name, due.0, number])?;
+        self.set_aside(&slot.name, parcel, LONGEST_WAIT, first)?;
         let mut keep = self.connection.prepare_cached(
             "INSERT INTO limits (name, slots, seen) VALUES (?1, ?2, ?3)
              ON CONFLICT (name) DO UPDATE SET slots = excluded.slots",
         )?;
         keep.execute(params![slot.name, slot.limit, self.now.0])?;
         Ok(())
+    }
+
+    /// Delays a message that waits under a name, behind or, as the `first`, before those that do.
+    pub(super) fn set_aside(
+        &mut self,
+        name: &str,
+        parcel: Parcel,
+        longest: Duration,
+        first: bool,
+    ) -> Result<(), Fault> {
+        let due = self.now.after(longest);
+        let number = self.delay(parcel, due)?;
+        let place = if first { "min(place) - 1" } else { "max(place) + 1" };
+        let mut wait = self.connection.prepare_cached(&format!(
+            "INSERT INTO waits (name, place, due, number)
+             VALUES (?1, (SELECT coalesce({place}, 0) FROM waits WHERE name = ?1), ?2, ?3)",
+        ))?;
+        wait.execute(params![name, due.0, number])?;
+        Ok(())
+    }
+
+    /// Takes the message that has waited longest under a name.
+    pub(super) fn next_waiting(&mut self, name: &str) -> Result<Option<Parcel>, Fault> {
+        loop {
+            let mut next = self.connection.prepare_cached(
+                "DELETE FROM waits WHERE name = ?1 AND place = (SELECT min(place) FROM waits WHERE name = ?1)
+                 RETURNING due, number",
+            )?;
+            let place: Option<(i64, i64)> = next.query_row([name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            drop(next);
+            let Some((due, number)) = place else { return Ok(None) };
+            if let Some(parcel) = self.take_delayed(Timestamp(due), number)? {
+                return Ok(Some(parcel));
+            }
+        }
     }
 
     /// A slot is free again, if it was taken.
@@ -112,7 +142,7 @@ impl Step<'_> {
     }
 
     /// Wakes those that wait although slots are free; each limit is looked at again after `pause`.
-    pub(super) fn look_after_slots(&mut self, pause: std::time::Duration) -> Result<(), Fault> {
+    pub(super) fn look_after_slots(&mut self, pause: Duration) -> Result<(), Fault> {
         let mut select = self.connection.prepare_cached(
             "SELECT name, slots, (SELECT count(*) FROM slots WHERE slots.name = limits.name)
                                + (SELECT count(*) FROM woken WHERE woken.name = limits.name AND until > ?3)
@@ -148,16 +178,11 @@ impl Step<'_> {
     fn wake(&mut self, name: &str, count: u32) -> Result<(), Fault> {
         let mut woken = Vec::new();
         while woken.len() < count as usize {
-            let mut next = self.connection.prepare_cached(
-                "DELETE FROM waits WHERE name = ?1 AND place = (SELECT min(place) FROM waits WHERE name = ?1)
-                 RETURNING due, number",
-            )?;
-            let place: Option<(i64, i64)> = next.query_row([name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-            let Some((due, number)) = place else {
+            let Some(parcel) = self.next_waiting(name)? else {
                 self.connection.prepare_cached("DELETE FROM limits WHERE name = ?1")?.execute([name])?;
                 break;
             };
-            woken.extend(self.take_delayed(Timestamp(due), number)?);
+            woken.push(parcel);
         }
         let until = self.now.after(KEPT_FOR).0;
         for parcel in woken.into_iter().rev() {

@@ -18,7 +18,7 @@ use umbel_protocol::{Destination, Message, ResultWrite};
 /// A message for `queue` whose headers are `name`.
 pub(crate) fn outgoing(queue: &str, name: &str) -> Outgoing {
     let message = Message { headers: format!("{{\"id\": \"{name}\"}}"), ..Message::default() };
-    Outgoing { destination: Destination::queue(queue), message, eta: None, chord: None }
+    Outgoing { destination: Destination::queue(queue), message, eta: None, line: None, chord: None }
 }
 
 /// The connection broke.

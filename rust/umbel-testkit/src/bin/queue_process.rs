@@ -39,7 +39,7 @@ fn open(url: &str) -> Outcome<Arc<dyn Broker>> {
 
 fn outgoing(queue: &str, body: &str) -> Outgoing {
     let message = Message { headers: "{}".to_owned(), body: body.as_bytes().to_vec(), ..Message::default() };
-    Outgoing { destination: Destination::queue(queue), message, eta: None, chord: None }
+    Outgoing { destination: Destination::queue(queue), message, eta: None, line: None, chord: None }
 }
 
 /// Prints a line at once, whole or not at all as far as a kill allows.

@@ -24,7 +24,7 @@ pub(super) fn message(body: &str) -> Message {
 }
 
 pub(super) fn to_queue(queue: &str, message: Message) -> Outgoing {
-    Outgoing { destination: Destination::queue(queue), message, eta: None, chord: None }
+    Outgoing { destination: Destination::queue(queue), message, eta: None, line: None, chord: None }
 }
 
 pub(super) fn outgoing(queue: &str, body: &str) -> Outgoing {

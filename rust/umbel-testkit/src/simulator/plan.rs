@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use umbel_broker::{Delivery, Outgoing, Payload, Tag};
 use umbel_protocol::{ChordStep, Destination, Malformed, Message, Properties, Timestamp, Zone, iso8601};
-use umbel_worker::engine::TaskOptions;
+use umbel_worker::engine::{BatchOptions, TaskOptions};
 
 use super::chords::{FAIL_DEPENDENTS, Role, UNLOCK};
 use super::faults::Mood;
@@ -137,7 +137,7 @@ impl Plan {
     /// As something to publish, which does that to a chord.
     pub(super) fn outgoing(&self, chord: Option<ChordStep>) -> Outgoing {
         let (destination, chord) = (Destination::queue("celery"), chord.map(Box::new));
-        Outgoing { destination, message: self.message(), eta: self.eta, chord }
+        Outgoing { destination, message: self.message(), eta: self.eta, line: None, chord }
     }
 
     /// As a delivery under `tag`.
@@ -177,7 +177,7 @@ fn random_act(task: &str, rng: &mut fastrand::Rng) -> Act {
 }
 
 /// Tasks that a message may be of; what sets each apart is in [`options`].
-pub(super) const TASKS: [&str; 12] = [
+pub(super) const TASKS: [&str; 13] = [
     "late",
     "late",
     "early",
@@ -190,6 +190,7 @@ pub(super) const TASKS: [&str; 12] = [
     "slow-shared",
     "few",
     "early-few",
+    "batched",
 ];
 
 /// Every registered task.
@@ -218,6 +219,8 @@ pub(super) fn options(task: &str) -> TaskOptions {
             _ => None,
         },
         concurrency_keyed: false,
+        batch: (task == "batched").then_some(BatchOptions { most: 3, patience: Duration::from_millis(200) }),
+        fair: false,
         unique: false,
         tells_failures: false,
     }

@@ -124,6 +124,7 @@ fn frames() -> Seeds {
         queue: Arc::from("celery"),
         facts: facts.clone(),
         message: Arc::new(message.clone()),
+        batch: None,
     };
     let result = || ResultWrite {
         task_id: "id".into(),
@@ -136,6 +137,7 @@ fn frames() -> Seeds {
         destination: message.properties.destination.clone(),
         message: message.clone(),
         eta: Some(Timestamp(1)),
+        line: None,
         chord: None,
     };
     let rejected = Verdict::Reject(DeadReason { kind: "rejected".into(), detail: "why".into() });

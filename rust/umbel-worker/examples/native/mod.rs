@@ -95,7 +95,7 @@ pub(crate) fn add(id: &str, queue: &str, a: usize, b: usize) -> Outgoing {
             ..Properties::default()
         },
     };
-    Outgoing { destination: Destination::queue(queue), message, eta: None, chord: None }
+    Outgoing { destination: Destination::queue(queue), message, eta: None, line: None, chord: None }
 }
 
 /// Umbel's defaults for a worker on these queues.

@@ -74,6 +74,8 @@ mod tests {
             rate_limit_shared: false,
             concurrency_limit: None,
             concurrency_keyed: false,
+            batch: None,
+            fair: false,
             unique: false,
             tells_failures: false,
         }

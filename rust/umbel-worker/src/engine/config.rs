@@ -32,10 +32,23 @@ pub struct TaskOptions {
     pub concurrency_limit: Option<u32>,
     /// That holds for each key, which the messages tell.
     pub concurrency_keyed: bool,
+    /// Its calls are run many at a time.
+    pub batch: Option<BatchOptions>,
+    /// Its messages may stand in lines.
+    pub fair: bool,
     /// Its messages may hold locks, which are given up when a task starts or ends.
     pub unique: bool,
     /// Code of the application is to be called when it fails, also where its child cannot do that any more.
     pub tells_failures: bool,
+}
+
+/// How calls of a task are gathered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchOptions {
+    /// So many at most; as many are run at once.
+    pub most: usize,
+    /// Fewer are run this long after the first of them came.
+    pub patience: Duration,
 }
 
 /// Settings of one worker's engine.

@@ -74,6 +74,9 @@ impl Engine {
     }
 
     fn accept(&mut self, taken: Taken, facts: Facts, now: Now, out: &mut Vec<Output>) {
+        if facts.task.options.fair {
+            self.let_next_in(&taken);
+        }
         if facts.is_expired(now.wall) {
             let job = self.admit(taken, facts, Place::Waiting);
             return self.expire(job, now, out);

@@ -31,8 +31,9 @@ impl Engine {
         };
         self.queued -= child.queued.len();
         self.announce_death(id, &child, how, out);
-        for &job in &child.running {
-            let loss = self.loss_of(&child, job);
+        // All known before the first of them is gone: those of a batch share its fate.
+        let losses: Vec<(JobId, Loss)> = child.running.iter().map(|&job| (job, self.loss_of(&child, job))).collect();
+        for (job, loss) in losses {
             self.lose(job, loss, how, now, out);
         }
         let queued = self.without_suspects(&child, how, now, out);
@@ -51,7 +52,7 @@ impl Engine {
 
     fn loss_of(&self, child: &Child, job: JobId) -> Loss {
         match child.state {
-            State::Killed(Cause::Limit(guilty)) if guilty == job => Loss::TimeLimit,
+            State::Killed(Cause::Limit(guilty)) if guilty == job || self.run_as_one(guilty, job) => Loss::TimeLimit,
             _ if child.signalled && self.ledger.get(job).is_some_and(|held| held.terminate.is_some()) => Loss::Revoked,
             _ if child.is_doomed() => Loss::Ours,
             _ => Loss::Died,

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Engine;
+use super::batcher::Seat;
 use super::input::ChildId;
 use super::job::{Job, JobId};
 use super::ledger::{Claim, Place};
@@ -24,7 +25,7 @@ impl Engine {
             let mut jobs = Vec::new();
             while jobs.len() < share && self.pool.get(child).is_some_and(|child| child.has_room(now)) {
                 let Some(job) = self.next_waiting(now, out) else { break };
-                jobs.extend(self.assign(job, child, now));
+                jobs.extend(self.assign(job, child, None, now));
             }
             if !jobs.is_empty() {
                 send(child, jobs, out);
@@ -32,13 +33,15 @@ impl Engine {
         }
     }
 
-    /// The next waiting job that has not expired or been revoked in the meantime, and has its slots and its turn.
+    /// The next waiting job that has not expired or been revoked in the meantime, and has its slots and its turn. One
+    /// that is to run with others gathers instead.
     fn next_waiting(&mut self, now: Now, out: &mut Vec<Output>) -> Option<JobId> {
         while let Some(job) = self.waiting.pop_front() {
             let Some(held) = self.ledger.get(job) else { continue };
             if held.place != Place::Waiting {
                 continue;
             }
+            let (is_limited, is_batched) = (held.pass.is_some(), held.facts.task.options.batch.is_some());
             if held.facts.is_expired(now.wall) {
                 self.expire(job, now, out);
                 continue;
@@ -47,28 +50,33 @@ impl Engine {
                 self.discard_revoked(job, now, out);
                 continue;
             }
-            if self.has_its_slots(job) && self.has_its_turn(job, now, out) {
+            let may_start = (!is_limited || self.has_its_slots(job)) && self.has_its_turn(job, now, out);
+            if may_start && !(is_batched && self.gathers(job, now)) {
                 return Some(job);
             }
         }
         None
     }
 
-    fn assign(&mut self, job: JobId, to: ChildId, now: Now) -> Option<Job> {
+    /// Enters a job with a child, in its seat if it is one of a batch.
+    pub(super) fn assign(&mut self, job: JobId, to: ChildId, seat: Option<Seat>, now: Now) -> Option<Job> {
         let child = self.pool.get_mut(to)?;
         let held = self.ledger.get_mut(job)?;
         held.place = Place::Queued(to);
         held.since = now.steady;
         held.recalled = false;
+        held.seat = seat;
+        held.is_ripe = true;
         held.predicted = self.tasks.predict(&held.facts.task).unwrap_or(UNKNOWN);
         if child.assigned() == 0 {
             child.active_at = now.steady;
         }
         child.queued.push_back(job);
         child.load += held.predicted;
+        child.companions += usize::from(seat.is_some_and(|seat| !seat.leads));
         self.queued += 1;
         let (queue, facts, message) = (held.queue.clone(), held.facts.headers.clone(), held.message.clone());
-        Some(Job { id: job, queue, facts, message })
+        Some(Job { id: job, queue, facts, message, batch: seat.map(|seat| seat.batch) })
     }
 
     /// When nothing waits here and a child is idle: takes back what is queued behind a job that has been running
@@ -156,12 +164,13 @@ impl Engine {
         self.queued -= 1;
         if let Some(held) = self.ledger.get(job) {
             child.load -= held.predicted;
+            child.companions -= usize::from(held.seat.is_some_and(|seat| !seat.leads));
         }
     }
 }
 
 /// Jobs for a child that is given some already go in the same batch.
-fn send(to: ChildId, mut jobs: Vec<Job>, out: &mut Vec<Output>) {
+pub(super) fn send(to: ChildId, mut jobs: Vec<Job>, out: &mut Vec<Output>) {
     match out.last_mut() {
         Some(Output::Dispatch { child, jobs: batch }) if *child == to => batch.append(&mut jobs),
         _ => out.push(Output::Dispatch { child: to, jobs }),

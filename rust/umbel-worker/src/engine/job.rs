@@ -20,6 +20,8 @@ pub struct Job {
     pub facts: Arc<TaskFacts>,
     /// The message, unchanged.
     pub message: Arc<Message>,
+    /// Jobs that are sent to a child under the same number run as one.
+    pub batch: Option<u64>,
 }
 
 /// How a job ended, as its child tells it.

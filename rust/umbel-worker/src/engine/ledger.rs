@@ -11,6 +11,7 @@ use std::sync::Arc;
 use umbel_broker::{Disposition, GivenUp, Outgoing, Settlement, Tag};
 use umbel_protocol::{Message, ResultWrite};
 
+use super::batcher::Seat;
 use super::input::ChildId;
 use super::intake::Facts;
 use super::job::JobId;
@@ -68,6 +69,10 @@ pub(super) struct Held {
     pub(super) lock: Option<Box<Hold>>,
     /// The slots it needs.
     pub(super) pass: Option<Box<Pass>>,
+    /// It has waited for others for long enough.
+    pub(super) is_ripe: bool,
+    /// Its place in a batch.
+    pub(super) seat: Option<Seat>,
     /// It has been given a turn under its task's rate limit.
     pub(super) has_turn: bool,
     /// The signal that is to end it, or that was sent to end it.
@@ -93,6 +98,8 @@ impl Held {
             recalled: false,
             lock,
             pass,
+            is_ripe: false,
+            seat: None,
             has_turn: false,
             terminate: None,
             suspicion: 0,
@@ -347,9 +354,9 @@ impl Ledger {
                 confirmed.asked.push(Asked { job, entered });
                 continue;
             }
-            // A slot that is given up brings back who waits for it.
+            // A slot or place that is given up brings in who waits for it.
             confirmed.brings_more |= matches!(owed.settlement.disposition, Disposition::Requeue { .. })
-                || owed.settlement.gives_up.iter().any(|given| matches!(given, GivenUp::Slot { .. }));
+                || owed.settlement.gives_up.iter().any(|given| !matches!(given, GivenUp::Lock { .. }));
             let is_lost = owed.settlement.tag.as_ref().is_some_and(|tag| lost.contains(tag));
             if let (true, false, Some(job)) = (is_lost, owed.repeated, owed.job) {
                 self.disown(job);

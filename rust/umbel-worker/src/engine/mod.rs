@@ -12,6 +12,7 @@
 
 mod acks;
 mod alarm;
+mod batcher;
 pub mod config;
 mod deliveries;
 mod departures;
@@ -22,6 +23,7 @@ mod intake;
 pub mod job;
 mod ledger;
 mod limits;
+mod lines;
 mod obituary;
 mod outcomes;
 pub mod output;
@@ -46,7 +48,7 @@ use std::collections::VecDeque;
 use umbel_broker::Tag;
 use umbel_protocol::Timestamp;
 
-pub use config::{EngineConfig, TaskOptions};
+pub use config::{BatchOptions, EngineConfig, TaskOptions};
 pub use input::{ChildId, Input, ShutdownKind};
 pub use job::{Cancel, Job, JobId, Outcome, Verdict};
 pub use output::{Notice, Output};
@@ -54,6 +56,7 @@ pub use records::revoked_unseen;
 pub use stats::{Stats, Totals};
 
 use alarm::Alarm;
+use batcher::Batcher;
 use fetch::Fetcher;
 use ledger::Ledger;
 use pacer::Pacer;
@@ -102,6 +105,7 @@ pub struct Engine {
     waiting: VecDeque<JobId>,
     timer: Timer,
     pacer: Pacer,
+    batcher: Batcher,
     pool: Pool,
     /// Jobs at children that are not known to have started.
     queued: usize,
@@ -128,6 +132,7 @@ impl Engine {
             waiting: VecDeque::new(),
             timer: Timer::default(),
             pacer: Pacer::default(),
+            batcher: Batcher::default(),
             pool: Pool::default(),
             queued: 0,
             window: Window::new(config.prefetch_multiplier),
@@ -207,6 +212,8 @@ impl Engine {
         self.enforce_limits(now, out);
         self.spawn(now, out);
         self.dispatch(now, out);
+        self.dispatch_batches(now, out);
+        self.expect_batch(now);
         self.expect_turn(now);
         self.rebalance(now, out);
         self.release_surplus(now, out);
@@ -243,9 +250,9 @@ impl Engine {
         }
     }
 
-    /// Messages that count against the window: a job waiting for its eta or its turn blocks nothing.
+    /// Messages that count against the window: a job waiting for its eta, its turn or for others blocks nothing.
     fn prefetched(&self) -> usize {
-        self.ledger.claimed().saturating_sub(self.timer.len() + self.pacer.len())
+        self.ledger.claimed().saturating_sub(self.timer.len() + self.pacer.len() + self.batcher.len())
     }
 
     fn child_ready(&mut self, child: ChildId, slots: usize, killable: bool, now: Now, out: &mut Vec<Output>) {

@@ -76,7 +76,7 @@ pub(super) fn of(message: &Message, queue: &str, record: Option<&ResultWrite>, t
     message.properties.expiration = None;
     message.properties.redelivered = false;
     message.properties.failed_deliveries = 0;
-    Some(Outgoing { destination: Destination::queue(queue), message, eta: None, chord: None })
+    Some(Outgoing { destination: Destination::queue(queue), message, eta: None, line: None, chord: None })
 }
 
 /// Whether a message is one of these.

@@ -40,6 +40,7 @@ impl Engine {
         }
         child.running.push(job);
         child.load += held.predicted;
+        child.companions += usize::from(held.seat.is_some_and(|seat| !seat.leads));
     }
 
     fn acks_at_start(&self, job: JobId) -> bool {
@@ -111,6 +112,7 @@ impl Engine {
         let Some(index) = child.running.iter().position(|&running| running == job) else { return };
         child.running.swap_remove(index);
         child.load -= held.predicted;
+        child.companions -= usize::from(held.seat.is_some_and(|seat| !seat.leads));
     }
 
     /// Outcomes come in batches, so that short jobs are measured by the time between two of them: the first of a batch

@@ -58,6 +58,8 @@ pub(super) struct Child {
     /// Sent, not known to have started; in order.
     pub(super) queued: VecDeque<JobId>,
     pub(super) running: Vec<JobId>,
+    /// How many of these need no slot of their own: they run with another.
+    pub(super) companions: usize,
     /// Predicted time of everything it has.
     pub(super) load: Micros,
     /// When it last started or finished a job, or was given one while it had none.
@@ -78,7 +80,7 @@ impl Child {
 
     /// Whether a slot is free.
     pub(super) fn is_idle(&self) -> bool {
-        self.takes_jobs() && self.assigned() < self.slots
+        self.takes_jobs() && self.assigned() < self.slots + self.companions
     }
 
     /// Whether it may be given jobs.
@@ -189,6 +191,7 @@ impl Pool {
             state: State::Active,
             queued: VecDeque::new(),
             running: Vec::new(),
+            companions: 0,
             load: 0,
             active_at: now.steady,
             proven: false,

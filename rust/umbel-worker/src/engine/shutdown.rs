@@ -56,7 +56,8 @@ impl Engine {
         let waiting = std::mem::take(&mut self.waiting);
         let paced: Vec<_> = self.pacer.drain().collect();
         let asking = self.asking();
-        for job in asking.into_iter().chain(paced).chain(waiting).chain(timed).rev() {
+        let gathered: Vec<_> = self.batcher.drain().collect();
+        for job in gathered.into_iter().chain(asking).chain(paced).chain(waiting).chain(timed).rev() {
             if self.ledger.get(job).is_some_and(|held| matches!(held.place, Place::Waiting | Place::Timed)) {
                 self.give_back(job, "the worker shuts down", out);
             }

@@ -30,6 +30,7 @@ const HAS_IGNORE_RESULT: u16 = 128;
 const IGNORE_RESULT: u16 = 256;
 const PROTOCOL_ONE: u16 = 512;
 const HYBRID: u16 = 1024;
+const BATCH: u16 = 2048;
 
 const RESULT: u8 = 1;
 const PUBLISH: u8 = 2;
@@ -57,11 +58,14 @@ fn put_some(out: &mut Vec<u8>, text: &Option<String>) {
 pub(super) fn put_job(out: &mut Vec<u8>, job: &Job) {
     put_u64(out, job.id.0);
     put_bytes(out, job.queue.as_bytes());
-    put_facts(out, &job.facts);
+    put_facts(out, &job.facts, job.batch.is_some());
+    if let Some(batch) = job.batch {
+        put_u64(out, batch);
+    }
     put_message(out, &job.message);
 }
 
-fn put_facts(out: &mut Vec<u8>, facts: &TaskFacts) {
+fn put_facts(out: &mut Vec<u8>, facts: &TaskFacts, in_batch: bool) {
     let flag = |present: bool, bit: u16| if present { bit } else { 0 };
     let flags = flag(facts.eta.is_some(), ETA)
         | flag(facts.expires.is_some(), EXPIRES)
@@ -73,7 +77,8 @@ fn put_facts(out: &mut Vec<u8>, facts: &TaskFacts) {
         | flag(facts.ignore_result.is_some(), HAS_IGNORE_RESULT)
         | flag(facts.ignore_result == Some(true), IGNORE_RESULT)
         | flag(facts.protocol == Protocol::One, PROTOCOL_ONE)
-        | flag(facts.protocol == Protocol::Hybrid, HYBRID);
+        | flag(facts.protocol == Protocol::Hybrid, HYBRID)
+        | flag(in_batch, BATCH);
     out.extend_from_slice(&flags.to_le_bytes());
     put_u32(out, facts.retries);
     put_bytes(out, facts.task.as_bytes());
@@ -179,6 +184,7 @@ fn put_outgoing(out: &mut Vec<u8>, outgoing: &Outgoing) {
     put_destination(out, &outgoing.destination);
     put_u64(out, outgoing.eta.map(|eta| eta.0).unwrap_or(i64::MIN) as u64);
     put_message(out, &outgoing.message);
+    put_bytes(out, outgoing.line.as_deref().unwrap_or_default().as_bytes());
     match outgoing.chord.as_deref() {
         None => out.push(0),
         Some(ChordStep::Count(part)) => {
@@ -196,9 +202,10 @@ fn put_outgoing(out: &mut Vec<u8>, outgoing: &Outgoing) {
     }
 }
 
-/// Upper bound of what a chord adds to a message.
+/// Upper bound of what a line and a chord add to a message.
 fn chord_size(outgoing: &Outgoing) -> usize {
-    match outgoing.chord.as_deref() {
+    let line = outgoing.line.as_ref().map_or(0, String::len) + 4;
+    line + match outgoing.chord.as_deref() {
         None => 1,
         Some(ChordStep::Count(part)) => part.group.len() + part.task_id.len() + part.part.len() + 29,
         Some(ChordStep::End { group }) => group.len() + 5,
@@ -352,15 +359,18 @@ impl<'a> Fields<'a> {
             Some(known) if &**known == name => Arc::clone(known),
             _ => Arc::clone(queue.insert(Arc::from(name))),
         };
-        Ok(Job { id, queue, facts: Arc::new(self.facts()?), message: Arc::new(self.message()?) })
+        let (facts, in_batch) = self.facts()?;
+        let batch = if in_batch { Some(self.u64()?) } else { None };
+        Ok(Job { id, queue, facts: Arc::new(facts), message: Arc::new(self.message()?), batch })
     }
 
-    fn facts(&mut self) -> Result<TaskFacts, Malformed> {
+    /// And whether the number of a batch follows.
+    fn facts(&mut self) -> Result<(TaskFacts, bool), Malformed> {
         let flags = self.array().map(u16::from_le_bytes)?;
         let has = |bit: u16| flags & bit != 0;
         // In the order of `put_facts`.
         let retries = self.u32()?;
-        Ok(TaskFacts {
+        let facts = TaskFacts {
             protocol: match (has(PROTOCOL_ONE), has(HYBRID)) {
                 (true, _) => Protocol::One,
                 (false, true) => Protocol::Hybrid,
@@ -377,7 +387,8 @@ impl<'a> Fields<'a> {
             retries,
             ignore_result: has(HAS_IGNORE_RESULT).then_some(has(IGNORE_RESULT)),
             compression: self.string_if(has(COMPRESSION))?,
-        })
+        };
+        Ok((facts, has(BATCH)))
     }
 
     fn time_if(&mut self, present: bool) -> Result<Option<Timestamp>, Malformed> {
@@ -501,6 +512,8 @@ impl<'a> Fields<'a> {
             i64::MIN => None,
             micros => Some(Timestamp(micros)),
         };
-        Ok(Outgoing { destination, eta, message: self.message()?, chord: self.chord()?.map(Box::new) })
+        let message = self.message()?;
+        let line = Some(self.string()?).filter(|line| !line.is_empty());
+        Ok(Outgoing { destination, eta, message, line, chord: self.chord()?.map(Box::new) })
     }
 }

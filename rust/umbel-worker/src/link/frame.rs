@@ -10,7 +10,7 @@ use super::fields::{self, Fields};
 use crate::engine::{Cancel, Job, JobId, Outcome};
 
 /// Version of this codec. Both ends come from the same build; a mismatch means a child kept running across an upgrade.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// The largest payload either end accepts or sends (bytes).
 pub const MAX_PAYLOAD: usize = 1 << 30;

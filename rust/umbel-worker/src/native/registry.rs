@@ -98,6 +98,8 @@ fn defaults(name: &str) -> TaskOptions {
         rate_limit_shared: false,
         concurrency_limit: None,
         concurrency_keyed: false,
+        batch: None,
+        fair: false,
         unique: false,
         tells_failures: false,
     }

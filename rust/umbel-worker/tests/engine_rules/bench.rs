@@ -45,6 +45,8 @@ pub(crate) fn task(name: &str) -> TaskOptions {
         rate_limit_shared: false,
         concurrency_limit: None,
         concurrency_keyed: false,
+        batch: None,
+        fair: false,
         unique: false,
         tells_failures: false,
     }
@@ -97,7 +99,13 @@ pub(crate) fn outcome(job: JobId, verdict: Verdict) -> Outcome {
 
 /// A message to publish.
 pub(crate) fn follow_up() -> Outgoing {
-    Outgoing { destination: Destination::queue("celery"), message: message("add", "next", ""), eta: None, chord: None }
+    Outgoing {
+        destination: Destination::queue("celery"),
+        message: message("add", "next", ""),
+        eta: None,
+        line: None,
+        chord: None,
+    }
 }
 
 /// An engine, the time, and everything it has asked for since the last look.

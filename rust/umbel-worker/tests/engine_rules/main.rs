@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that finds nothing may panic")]
 
 mod acks;
+mod batches;
 mod bench;
 mod children;
 mod connection;
@@ -10,6 +11,7 @@ mod dispatch;
 mod fetch;
 mod intake;
 mod limits;
+mod lines;
 mod pacing;
 mod plain;
 mod revoking;

@@ -19,7 +19,7 @@ fn released(bench: &mut Bench) -> Vec<(String, String)> {
     let given = bench.take_settled().into_iter().flat_map(|settlement| settlement.gives_up);
     let name = |given| match given {
         GivenUp::Lock { name, owner } => (name, owner),
-        GivenUp::Slot { .. } => panic!("{given:?}"),
+        GivenUp::Slot { .. } | GivenUp::Place { .. } => panic!("{given:?}"),
     };
     given.map(name).collect()
 }

@@ -160,7 +160,7 @@ pub fn task(name: &str, id: u64, args: &str) -> Outgoing {
         content_encoding: "utf-8".into(),
         properties: Properties { correlation_id: Some(id.to_string()), ..Properties::default() },
     };
-    Outgoing { destination: Destination::queue(QUEUE), message, eta: None, chord: None }
+    Outgoing { destination: Destination::queue(QUEUE), message, eta: None, line: None, chord: None }
 }
 
 /// What a successful task returned.

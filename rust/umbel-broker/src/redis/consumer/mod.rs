@@ -31,6 +31,7 @@ use super::wire::{Command, Connection, Pipeline, Value};
 use super::{culprit, scripts, tracking};
 use crate::broker::{Consumer, ConsumerOptions, Delivery, Exchanged, Settlement, Tag};
 use crate::error::{BrokerError, Result};
+use crate::lines::{STALE, WINDOW};
 use crate::slots::{LOOKED_AFTER, STRANDED};
 
 /// Most messages that one script call moves or settles: the server serves nobody else meanwhile.
@@ -148,6 +149,7 @@ impl RedisConsumer {
         let call = self.connection()?.script(&scripts::HEARTBEAT)?;
         let call = call.number(4).arg(heartbeat).args([&keys.workers, &keys.unacked_index, &keys.delayed]);
         let call = call.args(identity).arg(keys.own()).number(LOOKED_AFTER).number(STRANDED);
+        let call = call.number(STALE.as_millis()).number(WINDOW);
         Ok(call.args(tags.iter().map(|tag| tag.as_bytes())))
     }
 

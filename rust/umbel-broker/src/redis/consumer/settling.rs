@@ -12,7 +12,7 @@ use crate::broker::{Disposition, Exchanged, Outgoing, Settlement, Tag};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{BrokerError, Result};
 use crate::redis::options::ResultLayout;
-use crate::redis::publisher::encode;
+use crate::redis::publisher::{encode, in_line};
 use crate::redis::wire::{Command, Pipeline, Value};
 use crate::redis::{known, record, scripts};
 
@@ -315,10 +315,14 @@ impl RedisConsumer {
         let envelope = encode(outgoing);
         match outgoing.eta {
             Some(until) if until > now => write_delay(call, &list, until, &envelope),
-            _ => {
+            eta => {
                 let number = call.list(self.keys.list(&list));
-                call.push("list");
+                let line = outgoing.line.as_ref().filter(|_| eta.is_none());
+                call.push(if line.is_some() { "line" } else { "list" });
                 call.push(number.to_string());
+                if let Some(line) = line {
+                    in_line(&self.keys, queue, line, &list, now).iter().for_each(|argument| call.push(argument));
+                }
                 call.push(envelope);
             }
         }

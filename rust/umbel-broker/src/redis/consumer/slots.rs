@@ -3,6 +3,7 @@
 use super::RedisConsumer;
 use super::settling::{Call, Known};
 use crate::clock::{Clock, SystemClock};
+use crate::lines;
 use crate::redis::keys::Keys;
 use crate::redis::record;
 use crate::slots::{GivenUp, LONGEST_WAIT, Slot};
@@ -44,6 +45,12 @@ pub(super) fn write_given_up(call: &mut Call, given: &GivenUp, keys: &Keys, work
             call.push("unlock");
             call.push(keys.lock(name));
             call.push(owner);
+        }
+        GivenUp::Place { queue, line } => {
+            call.push("place");
+            call.push(keys.own());
+            call.push(lines::name(queue, line));
+            call.push(lines::WINDOW.to_string());
         }
         GivenUp::Slot { slot, holder } => {
             call.push("leave");

@@ -13,5 +13,5 @@ if holder and holder ~= ARGV[2] then
 end
 redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
-vacate(ARGV[3], ARGV[1])
+slots().vacate(ARGV[3], ARGV[1])
 return 1

@@ -1,5 +1,5 @@
 -- Ends deliveries: each with its results and follow-up messages, or not at all. Preceded by final.lua,
--- chords.lua and slots.lua.
+-- chords.lua, slots.lua and lines.lua.
 --
 -- KEYS[1] unacked (hash)    KEYS[2] unacked_index (zset)
 -- KEYS[3] delayed (zset)    KEYS[4] delayed messages (hash)
@@ -23,6 +23,7 @@
 --   number of results, then for each: key's number, life in ms or '', what is known of it (final.lua), record
 --   number of messages, then for each, one of
 --     'list',  list's number, envelope
+--     'line',  list's number, what keys of ours begin with, name of the line, its window, latest time, id, envelope
 --     'delay', due time, id, envelope
 --     'count', base key of a chord, member's id, its place or '+inf', its part, life in ms or '', '1' if a new chord keeps
 --              its parts as they come, number of lists, then for each: list's number, envelope up to the members, the rest
@@ -30,6 +31,7 @@
 --     'probe', the same with 0 lists: a part that is not the last one, or else 'ask' is the answer
 --     'end',   base key of a chord that is over
 --     'unlock', lock, its owner
+--     'place', what keys of ours begin with, name of a line, its window; also if the tag was not held
 --     'leave', what keys of ours begin with, worker id, tag, name of a slot, its limit; also if the tag was not held
 --
 -- Returns for each settlement: 1 done, 0 the tag was not held (results written, nothing published), 2 it has entered and is
@@ -106,6 +108,11 @@ local function read_move()
     return {kind, next_argument()}
   elseif kind == 'unlock' then
     return {kind, next_argument(), next_argument()}
+  elseif kind == 'place' then
+    return {kind, next_argument(), next_argument(), next_argument()}
+  elseif kind == 'line' then
+    return {kind, next_argument(), next_argument(), next_argument(), next_argument(), next_argument(), next_argument(),
+      next_argument()}
   elseif kind == 'leave' then
     return {kind, next_argument(), next_argument(), next_argument(), next_argument(), next_argument()}
   elseif kind == 'enter' then
@@ -171,8 +178,13 @@ local function move(message)
     if redis.call('GET', message[2]) == message[3] then
       redis.call('DEL', message[2])
     end
+  elseif kind == 'place' then
+    lines().give_up(message[2], message[3], message[4])
+  elseif kind == 'line' then
+    local list = KEYS[before_lists + tonumber(message[2])]
+    lines().stand(list, message[3], message[4], message[5], message[6], message[7], message[8])
   elseif kind == 'leave' then
-    give_up_slot(unacked, message[2], message[3], message[4], message[5], message[6])
+    slots().give_up(unacked, message[2], message[3], message[4], message[5], message[6])
   elseif kind == 'dead' then
     local clock = redis.call('TIME')
     redis.call('HSET', KEYS[6], message[2], message[3])
@@ -213,14 +225,14 @@ local function settle(tag, disposition, results, messages)
   -- Where nothing moves it can be seen at the end whether the tag was held.
   if tag ~= '' and (disposition or #messages > 0) and not is_held(tag) then
     for _, message in ipairs(messages) do
-      if message[1] == 'leave' then
+      if message[1] == 'leave' or message[1] == 'place' then
         move(message)
       end
     end
     return 0
   end
   if disposition and disposition[1] == 'enter' then
-    return enter(unacked, tag, disposition)
+    return slots().enter(unacked, tag, disposition)
   end
   for _, message in ipairs(messages) do
     if message[1] == 'probe' and is_last(message) then

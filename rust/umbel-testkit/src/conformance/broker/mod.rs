@@ -7,6 +7,7 @@ mod dead_letters;
 mod delays;
 mod doorbell;
 mod leases;
+mod lines;
 mod locks;
 mod publishing;
 mod settling;
@@ -19,6 +20,7 @@ pub use dead_letters::*;
 pub use delays::*;
 pub use doorbell::*;
 pub use leases::*;
+pub use lines::*;
 pub use locks::*;
 pub use publishing::*;
 pub use settling::*;
@@ -234,6 +236,12 @@ macro_rules! broker_conformance {
                 want_zero_fetches_nothing,
                 a_thousand_at_once,
                 length_and_purge_are_of_ready_messages,
+                lines_are_served_in_turn,
+                no_more_than_a_window_is_in_the_queue,
+                each_queue_has_its_own_lines,
+                follow_ups_stand_in_line,
+                places_are_given_up_by_whoever_took_them,
+                a_line_that_does_not_move_begins_anew,
                 no_more_enter_than_there_are_slots,
                 who_has_waited_longest_is_next,
                 waiting_keeps_the_priority,
@@ -279,6 +287,7 @@ mod tests {
             include_str!("delays.rs"),
             include_str!("doorbell.rs"),
             include_str!("leases.rs"),
+            include_str!("lines.rs"),
             include_str!("locks.rs"),
             include_str!("publishing.rs"),
             include_str!("settling.rs"),

@@ -109,6 +109,11 @@ impl ChildLink {
         found.filter(|(job, _)| state.running.contains_key(job)).collect()
     }
 
+    /// The jobs that are to run with one that has started, once. They have started with it.
+    pub fn companions(&self, job: JobId) -> Vec<Job> {
+        self.shared.lock().companions.remove(&job).unwrap_or_default()
+    }
+
     /// Reports how a job ended. Written within about 20 ms, at once if nothing else waits to run; never waits unless
     /// the main process is slow to read. `TooLarge` leaves the job running.
     pub fn finish(&self, outcome: &Outcome) -> Result<(), LinkError> {

@@ -105,6 +105,9 @@ impl Shared {
     pub(super) fn start_next(&self, state: &mut State) -> Option<Job> {
         let job = state.start()?;
         self.arm(state);
+        if job.batch.is_some() {
+            state.start_companions(&job);
+        }
         Some(job)
     }
 

@@ -24,6 +24,8 @@ pub(super) struct State {
     /// A thread listens at the socket in `next`.
     pub(super) listening: bool,
     pub(super) running: HashMap<JobId, Job>,
+    /// Jobs that run with another, by its number, until they are asked for.
+    pub(super) companions: HashMap<JobId, Vec<Job>>,
     /// Running jobs whose soft limit has passed and who have not been told.
     pub(super) overdue: VecDeque<JobId>,
     /// Running jobs to be cancelled.
@@ -70,6 +72,19 @@ impl State {
         self.write_by(now + self.linger());
         self.running.insert(job.id, job.clone());
         Some(job)
+    }
+
+    /// The waiting jobs of the same batch start with a job.
+    pub(super) fn start_companions(&mut self, leader: &Job) {
+        let of_batch = |(_, job): &(Instant, Job)| job.batch == leader.batch;
+        let (companions, others) = self.waiting.drain(..).partition::<VecDeque<_>, _>(of_batch);
+        self.waiting = others;
+        let companions: Vec<Job> = companions.into_iter().map(|(_, job)| job).collect();
+        for job in &companions {
+            self.started.push(job.id);
+            self.running.insert(job.id, job.clone());
+        }
+        self.companions.insert(leader.id, companions);
     }
 
     /// How long a report about a job may wait.
