@@ -77,10 +77,20 @@ _databases = itertools.count(1)
 @pytest.fixture
 def redis_url(redis_server: RedisServer) -> Iterator[str]:
     """An empty database. Numbers come round again, so it is emptied afterwards."""
-    number = next(_databases) % 60 + 3
+    number = next(_databases) % 55 + 3
     yield redis_server.url(number)
     with redis_server.connect(number) as connection:
         connection.flushdb()
+
+
+@pytest.fixture(scope="module")
+def redis_urls(redis_server: RedisServer) -> Iterator[list[str]]:
+    """Five empty databases, for the fixtures of one file."""
+    numbers = range(58, 63)
+    yield [redis_server.url(number) for number in numbers]
+    for number in numbers:
+        with redis_server.connect(number) as connection:
+            connection.flushdb()
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from apps.basic import notes
 from servers.celery_command import CELERY, QUIET
-from servers.redis_server import RedisServer
 from servers.worker_process import WorkerProcess, wait_until
 
 from umbel import Umbel
@@ -92,9 +91,7 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def told(
-    redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str, str], list[Line]]]:
+def told(redis_urls: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], list[Line]]]:
     """What a worker told, by its pool and library. All start at once, which takes them longest."""
     started: list[WorkerProcess] = []
 
@@ -103,11 +100,9 @@ def told(
         return started[-1]
 
     try:
-        databases = iter((0, 63, 61, 62))
+        urls = iter(redis_urls)
         workers = {
-            (pool, library): Told(
-                library, redis_server.url(next(databases)), tmp_path_factory.mktemp(pool), start, "-P", pool
-            )
+            (pool, library): Told(library, next(urls), tmp_path_factory.mktemp(pool), start, "-P", pool)
             for pool in ("prefork", "eventlet")
             for library in ("celery", "umbel")
         }

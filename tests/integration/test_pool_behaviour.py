@@ -16,14 +16,12 @@ from typing import Any
 import pytest
 from apps import behaving
 from apps.basic import OwnError, notes
-from servers.redis_server import RedisServer
 from servers.stack import PATIENCE
 from servers.worker_process import StartWorker, WorkerProcess, children_of, urls, wait_until
 
 from umbel import Umbel, states
 from umbel.exceptions import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
 
-REDIS_DATABASE = 60
 POOLS = ("prefork", "asyncio", "gevent", "eventlet", "threads", "solo")
 #: Pools whose children are processes.
 IN_PROCESSES = ("prefork", "asyncio", "gevent", "eventlet")
@@ -75,10 +73,8 @@ def worker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp(pool)
     url = f"sqlite:///{folder}/umbel.sqlite3"
     if broker == "redis":
-        server: RedisServer = request.getfixturevalue("redis_server")
-        url = server.url(REDIS_DATABASE)
-        with server.connect(REDIS_DATABASE) as connection:
-            connection.flushdb()
+        # One for each pool: what a worker leaves behind is not for the next.
+        url = request.getfixturevalue("redis_urls")[POOLS.index(pool) % 5]
     app = behaving.build(broker_url=url, result_backend=url)
     process = WorkerProcess(folder, ["-l", "INFO", "-P", pool, "-c", "3", "-n", pool], urls(url), app="apps.behaving")
     process.wait_ready()
