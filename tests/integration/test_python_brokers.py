@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from servers.stack import PATIENCE
 from servers.worker_process import StartWorker, urls, wait_until
 
 from umbel import Umbel
+from umbel.testing import start_worker as start_worker_here
 
 
 @pytest.fixture
@@ -66,3 +68,23 @@ def test_a_dead_workers_tasks_are_run_by_another(
     go.touch()
     assert result.get(timeout=PATIENCE) == "held"
     assert second.stop() == 0
+
+
+def test_the_worker_counts_slots_for_a_broker_that_cannot(settings: dict[str, str]) -> None:
+    app = Umbel("limited", set_as_current=False, changes=settings)
+    running: list[int] = []
+    most: list[int] = []
+
+    @app.task(name="limited.alone", concurrency_limit=1)
+    def alone(number: int) -> int:
+        running.append(number)
+        most.append(len(running))
+        time.sleep(0.05)
+        running.remove(number)
+        return number
+
+    with start_worker_here(app, concurrency=3):
+        results = [alone.delay(number) for number in range(3)]
+        assert sorted(result.get(timeout=PATIENCE) for result in results) == [0, 1, 2]
+    assert most == [1, 1, 1]
+    app.close()

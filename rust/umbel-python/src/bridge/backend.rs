@@ -39,7 +39,10 @@ impl Backend for PythonBackend {
     }
 
     fn store(&self) -> Result<Box<dyn ResultStore>> {
-        let store = self.place.attached(|py| self.open.call0(py))?;
+        let store = self.place.attached(|py| {
+            super::watch_the_end(py)?;
+            self.open.call0(py)
+        })?;
         Ok(Box::new(PythonStore { place: self.place.clone(), store }))
     }
 

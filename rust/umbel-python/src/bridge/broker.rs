@@ -31,6 +31,7 @@ impl PythonBroker {
     pub(crate) fn open(open: &Py<PyAny>) -> Result<Self> {
         let nameless = Place { url: String::new(), setting: "broker_url" };
         let (broker, names, url, identity) = nameless.attached(|py| {
+            super::watch_the_end(py)?;
             let broker = open.bind(py).call0()?;
             let names = messages::each(&broker.getattr("capabilities")?, |name| name.str()?.extract::<String>())?;
             let url = broker.call_method0("display_url")?.extract()?;

@@ -11,6 +11,9 @@ mod consumer;
 mod messages;
 mod substitutes;
 
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
 use pyo3::exceptions::{PyException, PyImportError};
 use pyo3::prelude::*;
 
@@ -29,6 +32,62 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     messages::register(module)
 }
 
+/// Calls of Python objects that have not returned.
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+/// The process they are counted in: a forked child has none of its parent's.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+/// The interpreter is about to end.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// The longest wait for calls at the end of the interpreter.
+const LAST_CALLS: Duration = Duration::from_secs(5);
+
+/// A call of a Python object. A thread that is in one while the interpreter ends would take the process down with it.
+struct Inside;
+
+impl Inside {
+    /// `None` once the interpreter is about to end.
+    fn enter() -> Option<Self> {
+        let process = std::process::id();
+        if PROCESS.swap(process, Ordering::SeqCst) != process {
+            CALLS.store(0, Ordering::SeqCst);
+        }
+        CALLS.fetch_add(1, Ordering::SeqCst);
+        let inside = Self;
+        (!ENDING.load(Ordering::SeqCst)).then_some(inside)
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        CALLS.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Lets no more calls begin, and waits for those there are. Called as the interpreter ends.
+#[pyfunction]
+fn end_calls(py: Python<'_>) {
+    ENDING.store(true, Ordering::SeqCst);
+    if PROCESS.load(Ordering::SeqCst) != std::process::id() {
+        return;
+    }
+    py.detach(|| {
+        let deadline = Instant::now() + LAST_CALLS;
+        while CALLS.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+}
+
+/// Has the interpreter call [`end_calls`], from the first object on.
+fn watch_the_end(py: Python<'_>) -> PyResult<()> {
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    if !WATCHED.swap(true, Ordering::SeqCst) {
+        py.import("atexit")?.call_method1("register", (wrap_pyfunction!(end_calls, py)?,))?;
+    }
+    Ok(())
+}
+
 /// What a Python object is to the core: its URL without password, and the setting that names it.
 #[derive(Debug, Clone)]
 struct Place {
@@ -39,7 +98,10 @@ struct Place {
 impl Place {
     /// Runs `work` with the interpreter, if it still runs.
     fn attached<T>(&self, work: impl FnOnce(Python<'_>) -> PyResult<T>) -> Result<T> {
-        let outcome = Python::try_attach(|py| work(py).map_err(|error| self.broker_error(py, &error)));
+        let inside = Inside::enter();
+        let outcome = inside
+            .as_ref()
+            .and_then(|_| Python::try_attach(|py| work(py).map_err(|error| self.broker_error(py, &error))));
         outcome.unwrap_or_else(|| {
             Err(BrokerError::Unavailable { url: self.url.clone(), detail: "the interpreter is ending".to_owned() })
         })
@@ -47,6 +109,7 @@ impl Place {
 
     /// Calls the method without arguments that ends `object`, unless the interpreter is ending and does so anyway.
     fn end(&self, object: &Py<PyAny>, method: &str) {
+        let Some(_inside) = Inside::enter() else { return };
         Python::try_attach(|py| {
             // Objects also go while an exception is on its way, which is not to meet another.
             let pending = PyErr::take(py);

@@ -116,6 +116,7 @@ const NEEDS: &[(&str, &[Capability])] = &[
     ("a_crowd_keeps_to_the_limit", &[Slots]),
     ("who_comes_later_is_not_quicker", &[Slots]),
     ("a_slot_is_kept_no_longer_than_its_message_lives", &[Slots]),
+    ("a_lost_message_keeps_its_lock", &[Locks]),
     ("unroutable_sends_nothing", &[Exchanges, Atomic]),
     ("an_unroutable_follow_up_settles_nothing", &[Exchanges, Atomic]),
 ];
