@@ -19,6 +19,8 @@ from chaos.proxy import OPEN
 from umbel import Umbel
 
 MEBI = 1024 * 1024
+#: What `Broker.sizes` calls keys that expire, nearly all of them results.
+EXPIRING = "expiring keys"
 #: The byte on which SQLite's one writer has its lock.
 _WAL_WRITE_LOCK = 120
 
@@ -172,7 +174,9 @@ class RedisBroker(Broker):
     def sizes(self) -> dict[str, float]:
         with self._server.connect(0) as connection:
             memory: Any = connection.info("memory")
-            return {"keys": float(connection.dbsize()), "memory MiB": memory["used_memory"] / MEBI}
+            space: Any = connection.info("keyspace").get("db0", {"keys": 0, "expires": 0})
+            lasting = space["keys"] - space["expires"]
+            return {"lasting keys": lasting, EXPIRING: space["expires"], "memory MiB": memory["used_memory"] / MEBI}
 
     def popped(self, ids: Iterable[str]) -> set[str]:
         return append_log.popped(self._log, ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import bisect
 import json
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from chaos.brokers import MEBI
+from chaos.brokers import EXPIRING, MEBI
 from chaos.fleet import Worker
 from chaos.run import Outcome, Plan, Run, clean
 
@@ -25,7 +26,7 @@ from chaos.run import Outcome, Plan, Run, clean
 RESULT_EXPIRES = 60.0
 #: Growth that is called flat: this part of the mean, or the absolute amount of its kind, whichever is more.
 TOLERATED_PART = 0.05
-TOLERATED = {"MiB": 1.5, "fds": 2.0, "threads": 1.0, "keys": 300.0}
+TOLERATED = {"MiB": 1.5, "fds": 2.0, "threads": 1.0, "keys": 20.0, "result": 0.0}
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -79,6 +80,8 @@ class Sampler:
         self._next = 0.0
         self._times: dict[str, list[float]] = defaultdict(list)
         self._values: dict[str, list[float]] = defaultdict(list)
+        #: When, and how many tasks had finished by then.
+        self._finished: list[tuple[float, int]] = []
 
     def look(self, run: Run, elapsed: float) -> None:
         """Measures if it is time."""
@@ -90,8 +93,21 @@ class Sampler:
             if isinstance(member, Worker) and (children := member.children()):
                 self._process(f"{name} zygote", [member.zygote()], elapsed)
                 self._process(f"{name} children", children, elapsed)
-        for name, value in run.broker.sizes().items():
+        sizes = run.broker.sizes()
+        self._results(sizes.pop(EXPIRING, None), run.counts.events["finish"], elapsed)
+        for name, value in sizes.items():
             self._add(f"broker {name}", elapsed, value)
+
+    def _results(self, keys: float | None, finished: int, elapsed: float) -> None:
+        """Keys that expire, for each task that has finished since the oldest of them can have been written.
+
+        Their number alone goes up and down with the tasks a second; a key that should be gone, or more of them for a
+        task, shows here at any rate.
+        """
+        self._finished.append((elapsed, finished))
+        at = bisect.bisect_right(self._finished, (elapsed - RESULT_EXPIRES, finished))
+        if keys is not None and at and finished > self._finished[at - 1][1]:
+            self._add("broker keys a result", elapsed, keys / (finished - self._finished[at - 1][1]))
 
     def _process(self, name: str, pids: Sequence[int], elapsed: float) -> None:
         self._add(f"{name} PSS MiB", elapsed, sum(map(proportional_size, pids)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from chaos.soak import Series, proportional_size
+from chaos.soak import Sampler, Series, proportional_size
 
 
 def series(name: str, *values: float) -> Series:
@@ -20,7 +20,23 @@ def test_a_steady_climb_is_not_flat() -> None:
 
 def test_warming_up_and_noise_are_flat() -> None:
     assert series("w1 main PSS MiB", *([5.0, 12.0, 19.0] + [20.0, 20.6] * 30)).is_flat
-    assert series("broker keys", *([100.0] * 20 + [9000.0, 9400.0] * 40)).is_flat
+    assert series("broker keys a result", *([0.1] * 20 + [1.15, 1.2] * 40)).is_flat
+
+
+def test_keys_that_stay_are_not_flat() -> None:
+    assert series("broker lasting keys", *([20.0, 31.0] * 50)).is_flat
+    assert not series("broker lasting keys", *(20.0 + number / 2 for number in range(100))).is_flat
+
+
+def test_results_are_counted_beside_the_tasks_they_are_of() -> None:
+    sampler = Sampler(5.0)
+    for minute, (finished, keys) in enumerate(
+        [(0, 0), (9_000, 9_900), (15_000, 6_600), (24_000, 9_900), (33_000, 19_800)]
+    ):
+        sampler._results(keys, finished, 60.0 * minute)
+    (found,) = sampler.series()
+    # A slump is none; keys that should be gone are seen.
+    assert list(found.values) == pytest.approx([1.1, 1.1, 1.1, 2.2])
 
 
 def test_a_descriptor_more_each_minute_is_not_flat() -> None:
