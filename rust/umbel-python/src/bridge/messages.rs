@@ -221,7 +221,8 @@ impl PySettlement {
 fn lock(given_up: &GivenUp) -> Option<(String, String)> {
     match given_up {
         GivenUp::Lock { name, owner } => Some((name.clone(), owner.clone())),
-        GivenUp::Slot { .. } => None,
+        // No broker in Python has slots or lines.
+        GivenUp::Slot { .. } | GivenUp::Place { .. } => None,
     }
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn message(body: &str) -> Message {
 }
 
 pub(crate) fn outgoing(queue: &str, body: &str) -> Outgoing {
-    Outgoing { destination: Destination::queue(queue), message: message(body), eta: None, chord: None }
+    Outgoing { destination: Destination::queue(queue), message: message(body), eta: None, chord: None, line: None }
 }
 
 pub(crate) fn publish(broker: &dyn Broker, queue: &str, bodies: &[&str]) {
