@@ -183,7 +183,7 @@ def test_there_are_no_dead_letters_at_first(client: Client) -> None:
     assert client.dead_purge(None) == 0
 
 
-@pytest.mark.parametrize("url", ["", "celery", "amqps://user:secret@host//", "foo://user:secret@host"])
+@pytest.mark.parametrize("url", ["", "celery", "qpid://user:secret@host//", "foo://user:secret@host"])
 def test_a_url_nobody_knows_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(ConfigError, match="broker_url") as caught:
         Client(url, None, {})
