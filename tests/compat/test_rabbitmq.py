@@ -43,7 +43,7 @@ class Fleet:
 
 #: Umbel's way to the server, the type of queues, and where results go.
 FLEETS = [
-    ("native", "classic", "redis"),
+    ("native", "classic", "rpc"),
     ("native", "quorum", "redis"),
     ("pika", "classic", "rpc"),
     ("pika", "quorum", "redis"),

@@ -48,11 +48,13 @@ pub enum Capability {
     Front = 1 << 17,
     /// How many tasks run at a time is counted over all workers.
     Slots = 1 << 18,
+    /// Lines of a queue are served alike. Without it their messages are served in the order in which they came.
+    Lines = 1 << 19,
 }
 
 impl Capability {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Atomic,
         Self::Leases,
         Self::Delays,
@@ -72,6 +74,7 @@ impl Capability {
         Self::Turns,
         Self::Front,
         Self::Slots,
+        Self::Lines,
     ];
 
     /// Its name in settings and in Python.
@@ -96,6 +99,7 @@ impl Capability {
             Self::Turns => "turns",
             Self::Front => "front",
             Self::Slots => "slots",
+            Self::Lines => "lines",
         }
     }
 

@@ -28,6 +28,9 @@ const CHANNEL: u16 = 4;
 const QUEUE_LIFE: i64 = 10_000;
 const MESSAGE_LIFE: i64 = 300_000;
 
+/// A queue of results that nobody reads lives so long, in milliseconds.
+const RESULTS_LIFE: i64 = 86_400_000;
+
 /// Turns of rate limits by their names.
 pub(super) type Lanes = Arc<Mutex<HashMap<String, Lane>>>;
 
@@ -193,14 +196,24 @@ fn heard(mut content: Content) -> Option<Message> {
     }
 }
 
-/// kombu's name for the queue of who is answered at `address`.
+/// kombu's name for the queue of who is answered at `address`. Results by `rpc://` go to a queue by its own name.
 fn box_name(address: &Destination) -> String {
+    if address.exchange.is_empty() {
+        return address.routing_key.clone();
+    }
     format!("{}.{}", address.routing_key, address.exchange)
 }
 
 /// Declares a queue of this connection alone, binds it and consumes from it without acknowledging; the consumer tag.
 fn listen(link: &mut Link, queue: &str, exchange: &str, kind: &str, routing_key: &str) -> umbel_amqp::Result<String> {
     let consumer_tag = uuid::Uuid::new_v4().to_string();
+    let consume = Method::consume(queue, &consumer_tag, true);
+    if exchange.is_empty() {
+        // It outlives the connection: results that come meanwhile are not lost.
+        link.call(CHANNEL, &Method::queue_declare(queue, Table::new().with("x-expires", RESULTS_LIFE)))?;
+        link.call(CHANNEL, &consume)?;
+        return Ok(consumer_tag);
+    }
     let arguments = Table::new().with("x-expires", QUEUE_LIFE).with("x-message-ttl", MESSAGE_LIFE);
     let mut declare = Method::queue_declare(queue, arguments);
     if let Method::QueueDeclare { durable, exclusive, auto_delete, .. } = &mut declare {
@@ -210,7 +223,7 @@ fn listen(link: &mut Link, queue: &str, exchange: &str, kind: &str, routing_key:
         Method::exchange_declare(exchange, kind, false),
         declare,
         Method::queue_bind(queue, exchange, routing_key),
-        Method::consume(queue, &consumer_tag, true),
+        consume,
     ];
     methods.iter().try_for_each(|method| link.call(CHANNEL, method).map(drop))?;
     Ok(consumer_tag)

@@ -82,11 +82,25 @@ impl Broker for AmqpBroker {
 
     fn capabilities(&self) -> Capabilities {
         use Capability::{
-            Atomic, Dues, Leases, Locks, Malformed, Overhearing, Peeking, Priorities, Slots, Turns, Verbatim,
+            Atomic, Dues, Front, Leases, Lines, Locks, Malformed, Overhearing, Peeking, Priorities, Slots, Turns,
+            Verbatim,
         };
         // RabbitMQ reads properties itself, and takes none that cannot be read.
-        let lacking =
-            [Atomic, Dues, Leases, Locks, Malformed, Overhearing, Peeking, Priorities, Slots, Turns, Verbatim];
+        let lacking = [
+            Atomic,
+            Dues,
+            Front,
+            Leases,
+            Lines,
+            Locks,
+            Malformed,
+            Overhearing,
+            Peeking,
+            Priorities,
+            Slots,
+            Turns,
+            Verbatim,
+        ];
         lacking.into_iter().fold(Capabilities::ALL, Capabilities::without)
     }
 

@@ -40,7 +40,7 @@ impl PythonBroker {
         })?;
         let place = Place { url, ..nameless };
         let known = names.iter().map(|name| {
-            Capability::named(name).filter(|known| *known != Capability::Slots).ok_or_else(|| unknown(&place, name))
+            Capability::named(name).filter(|known| !IN_THE_CORE.contains(known)).ok_or_else(|| unknown(&place, name))
         });
         let capabilities = known.collect::<Result<Capabilities>>()?;
         Ok(Self { place, broker, identity, capabilities, memory: Arc::default() })
@@ -74,8 +74,11 @@ impl PythonBroker {
     }
 }
 
+/// What only brokers in the core have.
+const IN_THE_CORE: [Capability; 2] = [Capability::Slots, Capability::Lines];
+
 fn unknown(place: &Place, name: &str) -> BrokerError {
-    let offered = Capability::ALL.into_iter().filter(|capability| *capability != Capability::Slots);
+    let offered = Capability::ALL.into_iter().filter(|capability| !IN_THE_CORE.contains(capability));
     let there_are = offered.map(Capability::name).collect::<Vec<_>>().join(", ");
     let detail = format!("{} says that it has the capability {name:?}; there are {there_are}", place.url);
     BrokerError::Config { setting: place.setting.to_owned(), detail }

@@ -27,8 +27,8 @@ pub use settling::*;
 pub use slots::*;
 
 use umbel_broker::Capability::{
-    self, Atomic, Control, Delays, Exchanges, Fairness, Fanout, Front, Leases, Locks, Malformed, Peeking, Priorities,
-    Revocations, Slots, Turns, Verbatim,
+    self, Atomic, Control, Delays, Exchanges, Fairness, Fanout, Front, Leases, Lines, Locks, Malformed, Peeking,
+    Priorities, Revocations, Slots, Turns, Verbatim,
 };
 
 use super::BrokerFixture;
@@ -116,6 +116,12 @@ const NEEDS: &[(&str, &[Capability])] = &[
     ("a_crowd_keeps_to_the_limit", &[Slots]),
     ("who_comes_later_is_not_quicker", &[Slots]),
     ("a_slot_is_kept_no_longer_than_its_message_lives", &[Slots]),
+    ("lines_are_served_in_turn", &[Lines]),
+    ("no_more_than_a_window_is_in_the_queue", &[Lines]),
+    ("each_queue_has_its_own_lines", &[Lines]),
+    ("follow_ups_stand_in_line", &[Lines]),
+    ("places_are_given_up_by_whoever_took_them", &[Lines]),
+    ("a_line_that_does_not_move_begins_anew", &[Lines]),
     ("a_lost_message_keeps_its_lock", &[Locks]),
     ("unroutable_sends_nothing", &[Exchanges, Atomic]),
     ("an_unroutable_follow_up_settles_nothing", &[Exchanges, Atomic]),
