@@ -60,6 +60,7 @@ pub(super) fn write_float(out: &mut Vec<u8>, number: f64) {
     if number.is_sign_negative() {
         out.push(b'-');
     }
+    round_to_even(&mut scientific, number.abs());
     let text = scientific.as_bytes();
     let split = text.iter().position(|byte| *byte == b'e').unwrap_or(text.len());
     let exponent = std::str::from_utf8(text.get(split + 1..).unwrap_or_default()).unwrap_or_default();
@@ -69,6 +70,26 @@ pub(super) fn write_float(out: &mut Vec<u8>, number: f64) {
         digits.push(*byte);
     }
     lay_out(out, digits.as_bytes(), exponent);
+}
+
+/// No two texts of so many digits read back as the same number.
+const EXACT_DIGITS: usize = f64::DIGITS as usize;
+
+/// Where the number lies halfway between two shortest texts that read back equal, Python writes the even one, and Rust's
+/// formatting by length does, too.
+fn round_to_even(scientific: &mut Short, number: f64) {
+    let text = scientific.as_bytes();
+    let digits = text.iter().take_while(|byte| **byte != b'e').filter(|byte| byte.is_ascii_digit()).count();
+    if digits <= EXACT_DIGITS {
+        return;
+    }
+    let mut even = Short::default();
+    let written = write!(even, "{number:.*e}", digits.saturating_sub(1));
+    debug_assert!(written.is_ok(), "as many digits as before need no more room");
+    let reads_back = std::str::from_utf8(even.as_bytes()).ok().and_then(|text| text.parse::<f64>().ok());
+    if reads_back == Some(number) {
+        *scientific = even;
+    }
 }
 
 /// Places the point as `repr` does: plain from 1e-4 up to below 1e16, with exponent outside.
@@ -149,7 +170,10 @@ mod tests {
 
     #[test]
     fn floats_read_like_pythons_repr() {
-        let cases: [(f64, &str); 19] = [
+        let cases: [(f64, &str); 22] = [
+            (562949953421312.0 + 0.25, "562949953421312.2"),
+            (562949953421312.0 + 0.75, "562949953421312.8"),
+            (2f64.powi(53), "9007199254740992.0"),
             (0.0, "0.0"),
             (-0.0, "-0.0"),
             (5.0, "5.0"),
