@@ -577,7 +577,7 @@ class ChildLink:
     def stopped(self) -> bool:
         """True when the main process said stop, or is gone."""
 
-    def companions(self, job: Job, /) -> list[Job]:
+    def companions(self, job: Job) -> list[Job]:
         """The jobs of the same batch that have started with this one, once."""
 
     def finish(

@@ -25,6 +25,10 @@ impl Engine {
         let surplus = self.prefetched().saturating_sub(self.window.target(&self.pool, now));
         if surplus == 0 || !self.is_open() {
             self.surplus_since = None;
+            // Nothing else may happen here for as long as a task takes.
+            if let Some(at) = self.window.shrinks_at(&self.pool, now) {
+                self.alarm.at_steady(at, now);
+            }
             return;
         }
         let since = *self.surplus_since.get_or_insert(now.steady);

@@ -77,6 +77,15 @@ impl Window {
                 .sum(),
         }
     }
+
+    /// When the window is next smaller by a child that nothing moves at, if it sizes itself: a moment to look again.
+    pub(super) fn shrinks_at(&self, pool: &Pool, now: Now) -> Option<Micros> {
+        if self.multiplier.is_some() {
+            return None;
+        }
+        let busy = pool.iter().filter(|(_, child)| child.state == State::Active && child.assigned() > 0);
+        busy.map(|(_, child)| child.active_at + WORK_AHEAD + 1).filter(|&at| at > now.steady).min()
+    }
 }
 
 fn depth_for(mean: Option<Micros>) -> usize {

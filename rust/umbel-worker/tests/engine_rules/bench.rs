@@ -136,6 +136,15 @@ impl Bench {
         self
     }
 
+    /// The next moment at which the engine asked to be woken.
+    pub(crate) fn wake_at(&self) -> Option<Timestamp> {
+        let asked = self.out.iter().rev().find_map(|output| match output {
+            Output::WakeAt(at) => Some(*at),
+            _ => None,
+        });
+        asked.filter(|at| *at > self.now)
+    }
+
     pub(crate) fn ready(&mut self, child: u32) -> &mut Self {
         self.feed(Input::ChildReady { child: ChildId(child), slots: 1, killable: true })
     }

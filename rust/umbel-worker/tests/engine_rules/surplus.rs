@@ -1,6 +1,7 @@
 //! Messages beyond the window are given back.
 
 use umbel_broker::Disposition;
+use umbel_protocol::Timestamp;
 use umbel_worker::engine::{Input, Verdict};
 
 use crate::bench::{Bench, message};
@@ -32,6 +33,21 @@ fn what_waits_behind_long_jobs_is_given_to_others() {
     bench.pass(10.0);
     assert!(bench.take_fetches().len() <= 1, "and not asked for again");
     assert!(bench.take_ends().is_empty());
+}
+
+#[test]
+fn a_worker_that_nothing_else_wakes_gives_its_surplus_back() {
+    let mut bench = Bench::new(1);
+    // As many as were asked for: there may be more in the queue, so that the doorbell need not ring again.
+    bench.deliver((0..4).map(|number| message("add", &format!("m{number}"), "")).collect());
+    let (child, job) = bench.take_dispatched().pop().unwrap();
+    bench.start(child, job.id);
+    let end = Timestamp(bench.now.0 + 5_000_000);
+    while let Some(at) = bench.wake_at().filter(|at| *at < end) {
+        bench.now = at;
+        bench.feed(Input::Tick);
+    }
+    assert_eq!(bench.take_ends().len(), 3, "all but the one that runs");
 }
 
 #[test]
