@@ -460,11 +460,15 @@ impl World {
         }
         let known = state.engine.held_tags();
         let (lost, returned) = self.broker.recover(worker, &known, self.now);
-        self.workers[worker].is_connected = true;
         self.check_returned(&returned, "reconnecting");
         self.workers[worker].told_lost.extend(lost.iter().cloned());
         self.count(Happening::Reconnected);
         self.remind(worker);
+        if !self.workers[worker].is_alive {
+            // Its patience was over before it heard of the connection.
+            return;
+        }
+        self.workers[worker].is_connected = true;
         self.feed(worker, Input::Reconnected { lost });
         self.ring();
     }
