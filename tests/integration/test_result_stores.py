@@ -310,7 +310,6 @@ def test_errors_of_settings() -> None:
         ("file:///no/such/folder", "no folder that can be written to"),
         ("db+nosuchdialect://x", "result_backend"),
         ("no.such.module:Class", "cannot be used"),
-        ("rpc://", "not there yet"),
         ("cache+memcached://", "needs a server"),
     ]:
         with make(url) as app, pytest.raises(Exception, match=words):
