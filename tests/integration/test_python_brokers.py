@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from apps import basic
 from apps.basic import notes
+from servers import worker_process
 from servers.directory_broker import FOLDER
 from servers.stack import PATIENCE
 from servers.worker_process import StartWorker, urls, wait_until
@@ -38,7 +39,7 @@ def app(settings: dict[str, str]) -> Iterator[Umbel]:
 @pytest.fixture
 def environment(settings: dict[str, str]) -> dict[str, str]:
     """Of workers."""
-    path = os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(FOLDER), worker_process.environment()["PYTHONPATH"]])
     return {**urls(settings["broker_url"], settings["result_backend"]), "PYTHONPATH": path}
 
 
