@@ -14,6 +14,7 @@ import pytest
 import redis
 from apps import basic
 from apps.basic import notes
+from servers.own_server import free_port
 from servers.proxy import SlowProxy
 from servers.redis_server import RedisServer
 from servers.stack import PATIENCE
@@ -186,7 +187,9 @@ def test_a_key_of_another_kind_is_named(server: RedisServer, admin: redis.Redis)
 
 
 def test_a_cluster_is_refused_with_advice(tmp_path: Path, start_worker: StartWorker) -> None:
-    server = RedisServer(tmp_path, "--cluster-enabled", "yes", "--databases", "1")
+    # Left to itself the cluster's own port is the server's plus 10,000, which may be none.
+    bus = str(free_port())
+    server = RedisServer(tmp_path, "--cluster-enabled", "yes", "--cluster-port", bus, "--databases", "1")
     try:
         start_worker("-c", "1", env=urls(server.url())).wait_for("Cannot reach .*node of a Redis Cluster")
         with pytest.raises(ImproperlyConfigured, match=r"node of a Redis Cluster .*name a Redis that is no cluster"):
