@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 # Umbel's rivals live apart: what they bring along is not for the tests.
 BENCH_VENV := .venv-bench
 BENCH := PYTHONPATH=$(CURDIR)/python $(CURDIR)/$(BENCH_VENV)/bin/python -m
+# Tests wait for other processes most of their time. (PYTEST_ARGS="tests/unit -k name" runs some, in one process.)
+TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 1)))
 PACKAGE_TOOLS := pip>=25 maturin==1.16.0
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 export CARGO_TERM_COLOR ?= auto
@@ -33,7 +35,7 @@ test-rust: $(VENV)/.ready services-install ## Run the Rust tests
 
 test-python: $(VENV)/.installed-dev services-install ## Run the Python tests and the stub test
 	cd $(VENV) && MYPYPATH=../python ../$(BIN)/python -m mypy.stubtest umbel._native --mypy-config-file ../pyproject.toml
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(or $(PYTEST_ARGS),--numprocesses $(TEST_PROCESSES) --dist loadfile)
 
 lint: $(VENV)/.installed-dev ## Check format, lints and types
 	cargo fmt --all --check

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,45 +51,47 @@ REQUEST = (
 
 def define(app: Any, who: str) -> None:
     """Registers the tasks; `who` says on which side they run."""
+    # Celery registers a shared one with every application of the process.
+    task = partial(app.task, shared=False)
 
-    @app.task(name="compat.add")
+    @task(name="compat.add")
     def add(x: Any, y: Any) -> Any:
         return x + y
 
-    @app.task(name="compat.echo")
+    @task(name="compat.echo")
     def echo(*args: Any, **kwargs: Any) -> Any:
         return [list(args), kwargs]
 
-    @app.task(name="compat.who", bind=True)
+    @task(name="compat.who", bind=True)
     def who_runs(self: Any) -> list[Any]:
         info = self.request
         return [who, info.id, info.root_id, info.parent_id, info.retries, info.headers]
 
-    @app.task(name="compat.request", bind=True)
+    @task(name="compat.request", bind=True)
     def request(self: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return {name: getattr(self.request, name, "(no such field)") for name in REQUEST}
 
-    @app.task(name="compat.fail")
+    @task(name="compat.fail")
     def fail(kind: str, *args: Any) -> None:
         raise {"own": OwnError, "key": KeyError, "value": ValueError}[kind](*args)
 
-    @app.task(name="compat.retry", bind=True, max_retries=5)
+    @task(name="compat.retry", bind=True, max_retries=5)
     def retry(self: Any, times: int, countdown: float = 0) -> list[Any]:
         if self.request.retries < times:
             raise self.retry(exc=OwnError(f"try {self.request.retries}"), countdown=countdown)
         return [who, self.request.retries]
 
-    @app.task(name="compat.note")
+    @task(name="compat.note")
     def note_task(path: str, text: str, seconds: float = 0.0) -> str:
         time.sleep(seconds)
         note(path, f"{text} {who}")
         return who
 
-    @app.task(name="compat.sleep")
+    @task(name="compat.sleep")
     def sleep(seconds: float) -> None:
         time.sleep(seconds)
 
-    @app.task(name="compat.progress", bind=True, track_started=True)
+    @task(name="compat.progress", bind=True, track_started=True)
     def progress(self: Any, until: str) -> str:
         self.update_state(state="PROGRESS", meta={"by": who})
         deadline = time.monotonic() + 30
@@ -96,15 +99,15 @@ def define(app: Any, who: str) -> None:
             time.sleep(0.01)
         return who
 
-    @app.task(name="compat.sum")
+    @task(name="compat.sum")
     def total(values: list[Any]) -> Any:
         return sum(values)
 
-    @app.task(name="compat.same")
+    @task(name="compat.same")
     def same(value: Any) -> Any:
         return value
 
-    @app.task(name="compat.replaced", bind=True)
+    @task(name="compat.replaced", bind=True)
     def replaced(self: Any, x: int, queue: str, how: str) -> Any:
         one, two = (add.s(x, number).set(queue=queue) for number in (1, 2))
         if how == "task":
@@ -113,12 +116,12 @@ def define(app: Any, who: str) -> None:
             raise self.replace(app_group(app, [one, two]))
         raise self.replace(one | add.s(10).set(queue=queue))
 
-    @app.task(name="compat.counted")
+    @task(name="compat.counted")
     def counted(path: str, value: Any) -> Any:
         note(path, f"{value} {who}")
         return value
 
-    @app.task(name="compat.failed")
+    @task(name="compat.failed")
     def failed(task_id: str, path: str) -> None:
         note(path, f"{task_id} failed {who}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-import warnings
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -149,10 +148,6 @@ def shared(
     for app, who in ((theirs, "celery client"), (ours, "umbel client")):
         app.conf.update({**settings(broker, results)})
         define(app, who)
-    with warnings.catch_warnings():
-        # Celery may take a task that is bound for another of its name when two applications define it.
-        warnings.simplefilter("ignore", celery.exceptions.DuplicateTaskNameWarning)
-        theirs.finalize()
     try:
         for worker in workers:
             worker.wait_ready(60)
