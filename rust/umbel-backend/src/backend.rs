@@ -19,6 +19,11 @@ pub trait Backend: Send + Sync {
         false
     }
 
+    /// The record of a task, where that is known without asking anybody: a listener does not tell of it again.
+    fn at_hand(&self, _task_id: &str) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Ends what the process has open beside its handles.
     fn close(&self) {}
 

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use umbel_broker::sync::Mutex;
 use umbel_broker::{Broker, BrokerError, Control, Result};
@@ -61,6 +61,10 @@ impl Backend for RpcBackend {
 
     fn expects_replies(&self) -> bool {
         true
+    }
+
+    fn at_hand(&self, task_id: &str) -> Option<Vec<u8>> {
+        self.inbox.records.lock().of(task_id)
     }
 
     fn close(&self) {
@@ -125,6 +129,10 @@ impl Records {
         }
     }
 
+    fn of(&self, task_id: &str) -> Option<Vec<u8>> {
+        self.latest.get(task_id).map(|kept| kept.record.clone())
+    }
+
     /// What came after `seen`, and the number of the last one.
     fn after(&self, seen: u64) -> (Vec<(String, Vec<u8>)>, u64) {
         let new = self.order.iter().rev().take_while(|(number, _)| *number > seen);
@@ -165,11 +173,24 @@ impl Inbox {
         }
     }
 
-    /// Takes in what is in the queue; waits for something up to `timeout`. While another thread does so, there is nothing
-    /// to do here.
-    fn read(&self, timeout: Duration) -> Result<()> {
+    /// Takes in what is in the queue. While another thread does so, there is nothing to do here.
+    fn read(&self) -> Result<()> {
         let Some(mut control) = self.control.try_lock() else { return Ok(()) };
-        let messages = self.with_control(&mut control, |control, address| control.collect(address, timeout))?;
+        self.take_in(&mut control, Duration::ZERO)
+    }
+
+    /// What came after `seen`, and the number of the last one; waits up to `timeout` if nothing has.
+    fn listen(&self, seen: u64, timeout: Duration) -> Result<(Vec<(String, Vec<u8>)>, u64)> {
+        let mut control = self.control.lock();
+        // Another thread may have read them.
+        if self.records.lock().number == seen {
+            self.take_in(&mut control, timeout)?;
+        }
+        Ok(self.records.lock().after(seen))
+    }
+
+    fn take_in(&self, slot: &mut Option<Box<dyn Control>>, timeout: Duration) -> Result<()> {
+        let messages = self.with_control(slot, |control, address| control.collect(address, timeout))?;
         let mut records = self.records.lock();
         for message in messages {
             if let Some(task_id) = message.properties.correlation_id {
@@ -243,25 +264,29 @@ impl ResultStore for RpcStore {
 
     /// Sends each record to whoever asked for its task; those of nobody are dropped.
     fn write(&mut self, batch: &[ResultWrite]) -> Result<()> {
-        for write in batch {
-            let Some(reply_to) = write.reply_to.as_deref().filter(|queue| !queue.is_empty()) else { continue };
-            let reply = self.reply(write);
-            let control = match &mut self.control {
-                Some(control) => control,
-                None => self.control.insert(self.broker.control()?),
-            };
-            if let Err(error) = control.answer(&Destination::queue(reply_to), &reply) {
-                self.control = None;
-                return Err(error);
-            }
+        let replies = batch.iter().filter_map(|write| {
+            let reply_to = write.reply_to.as_deref().filter(|queue| !queue.is_empty())?;
+            Some((Destination::queue(reply_to), self.reply(write)))
+        });
+        let replies: Vec<_> = replies.collect();
+        if replies.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let control = match &mut self.control {
+            Some(control) => control,
+            None => self.control.insert(self.broker.control()?),
+        };
+        let answered = control.answer_all(&replies);
+        if answered.is_err() {
+            self.control = None;
+        }
+        answered
     }
 
     fn read(&mut self, task_ids: &[String]) -> Result<Vec<Option<Vec<u8>>>> {
-        self.inbox.read(Duration::ZERO)?;
+        self.inbox.read()?;
         let records = self.inbox.records.lock();
-        Ok(task_ids.iter().map(|id| records.latest.get(id).map(|kept| kept.record.clone())).collect())
+        Ok(task_ids.iter().map(|id| records.of(id)).collect())
     }
 
     fn forget(&mut self, task_ids: &[String]) -> Result<u64> {
@@ -295,20 +320,24 @@ impl ResultListener for RpcListener {
         self.inbox.open()
     }
 
+    /// What is on its way is heard of next.
+    fn subscribe_and_read(&mut self, task_ids: &[String]) -> Result<Option<Vec<Option<Vec<u8>>>>> {
+        self.subscribe(task_ids)?;
+        let records = self.inbox.records.lock();
+        Ok(Some(task_ids.iter().map(|id| records.of(id)).collect()))
+    }
+
     fn unsubscribe(&mut self, _task_ids: &[String]) -> Result<()> {
         Ok(())
     }
 
     fn next(&mut self, timeout: Duration) -> Result<Vec<(String, Vec<u8>)>> {
-        let deadline = Instant::now() + timeout;
-        let left = SLICE.min(deadline.saturating_duration_since(Instant::now()));
-        self.inbox.read(left)?;
-        let (found, seen) = self.inbox.records.lock().after(self.seen);
+        let (found, seen) = self.inbox.listen(self.seen, SLICE.min(timeout))?;
         self.seen = seen;
         Ok(found)
     }
 
-    /// A wait is short.
+    /// A wait is short, and nobody waits for it: what it has heard is at hand.
     fn waker(&self) -> Box<dyn ListenerWaker> {
         Box::new(Patience)
     }

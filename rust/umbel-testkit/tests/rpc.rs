@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use umbel_backend::{Backend, ResultListener, ResultStore, RpcBackend, RpcOptions};
 use umbel_broker::sqlite::Location;
 use umbel_broker::{Broker, MemoryBroker, SqliteBroker, SystemClock, TransportOptions};
+use umbel_client::{Call, RetryPolicy, Waiter};
 use umbel_protocol::{Destination, ResultWrite};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -112,6 +113,21 @@ fn a_listener_hears_each_record_and_an_end_stays() {
         let last_of_t = heard.iter().rev().find(|(task_id, _)| task_id == "t").expect("heard of it");
         assert!(String::from_utf8_lossy(&last_of_t.1).contains("SUCCESS"), "{heard:?}");
     }
+}
+
+#[test]
+fn what_was_heard_before_anybody_asked_is_at_hand() {
+    let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(Arc::new(SystemClock)));
+    let mine: Arc<dyn Backend> = Arc::new(backend(&broker, "mine"));
+    mine.store().expect("a store").prepare().expect("prepared");
+    let waiter = Waiter::new(Arc::clone(&mine), RetryPolicy::default(), PATIENCE);
+    let mut answering = backend(&broker, "worker").store().expect("a store");
+    let batch = [record("early", "SUCCESS", Some("mine")), record("awaited", "SUCCESS", Some("mine"))];
+    answering.write(&batch).expect("written");
+    let wait = |task_id, timeout| waiter.wait(task_id, None, &mut Call::new(Some(timeout))).expect("a store");
+    assert!(wait("awaited", PATIENCE).is_some());
+    assert!(wait("early", Duration::ZERO).is_some(), "it was read with the other: nothing is left to wait for");
+    assert_eq!((mine.at_hand("early").is_some(), mine.at_hand("none")), (true, None));
 }
 
 #[test]

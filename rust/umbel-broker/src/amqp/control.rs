@@ -81,11 +81,9 @@ impl AmqpControl {
     }
 
     /// Sends what nobody needs to receive.
-    fn say(&mut self, destination: Destination, message: &Message) -> Result<()> {
-        let properties = message::properties(message, &self.options.limits)?.encode();
-        let properties = properties.map_err(|error| BrokerError::Protocol { detail: error.to_string() })?;
-        let item = Item { destination, delayed_for: None, mandatory: false, properties, body: &message.body };
-        match self.sender.send(&[item]) {
+    fn say<'a>(&mut self, words: impl Iterator<Item = (&'a Destination, &'a Message)>) -> Result<()> {
+        let items: Result<Vec<_>> = words.map(|(to, message)| Item::for_whoever(to, message, &self.options)).collect();
+        match self.sender.send(&items?) {
             // No such exchange: nobody has ever listened.
             Err(BrokerError::Unroutable { .. }) => Ok(()),
             other => other,
@@ -113,7 +111,8 @@ impl Control for AmqpControl {
     }
 
     fn broadcast(&mut self, exchange: &str, message: &Message) -> Result<()> {
-        self.say(Destination { exchange: exchange.to_owned(), routing_key: String::new() }, message)
+        let everybody = Destination { exchange: exchange.to_owned(), routing_key: String::new() };
+        self.say([(&everybody, message)].into_iter())
     }
 
     fn open_box(&mut self, address: &Destination) -> Result<()> {
@@ -136,7 +135,9 @@ impl Control for AmqpControl {
             if !wire.boxes.contains_key(&queue) {
                 return Ok(Vec::new());
             }
-            wire.catch_up(&queue)?;
+            if timeout.is_zero() {
+                wire.catch_up(&queue)?;
+            }
             loop {
                 let open = wire.boxes.get_mut(&queue);
                 let answers = open.map(|open| std::mem::take(&mut open.answers)).unwrap_or_default();
@@ -165,7 +166,11 @@ impl Control for AmqpControl {
     }
 
     fn answer(&mut self, address: &Destination, message: &Message) -> Result<()> {
-        self.say(address.clone(), message)
+        self.say([(address, message)].into_iter())
+    }
+
+    fn answer_all(&mut self, answers: &[(Destination, Message)]) -> Result<()> {
+        self.say(answers.iter().map(|(address, message)| (address, message)))
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use umbel_amqp::error::NOT_FOUND;
 use umbel_amqp::link::Next;
 use umbel_amqp::{Confirms, Content, Error, Event, Link, Method, Properties};
-use umbel_protocol::{Destination, Timestamp};
+use umbel_protocol::{Destination, Message, Timestamp};
 
 use super::failure;
 use super::message;
@@ -91,6 +91,12 @@ impl Item<'_> {
         }
         let destination = destination.clone();
         Ok(Item { destination, delayed_for: None, mandatory: true, properties: encoded(&properties)?, body })
+    }
+
+    /// For whoever listens, if anybody does.
+    pub(super) fn for_whoever<'a>(to: &Destination, message: &'a Message, options: &AmqpOptions) -> Result<Item<'a>> {
+        let properties = encoded(&message::properties(message, &options.limits)?)?;
+        Ok(Item { destination: to.clone(), delayed_for: None, mandatory: false, properties, body: &message.body })
     }
 
     fn digest(&self) -> u64 {

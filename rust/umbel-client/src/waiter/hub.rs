@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::EventfdFlags;
-use umbel_backend::ListenerWaker;
+use umbel_backend::{Backend, ListenerWaker};
 use umbel_broker::sync::Condvar;
 use umbel_broker::{BrokerError, Result};
 use umbel_protocol::result::states;
@@ -19,8 +19,8 @@ pub(super) const BATCH: usize = 512;
 /// Ids that nobody wants any more before they are unsubscribed.
 const ENOUGH_STALE: usize = 64;
 
-#[derive(Default)]
 pub(super) struct Hub {
+    backend: Arc<dyn Backend>,
     wanted: HashMap<String, Want>,
     /// Ids to be subscribed and read.
     fresh: Vec<String>,
@@ -84,6 +84,27 @@ pub(super) struct Chores {
 
 /// Callers.
 impl Hub {
+    /// Nobody waits for anything yet; records may be at hand in `backend`.
+    pub(super) fn new(backend: Arc<dyn Backend>) -> Self {
+        Self {
+            backend,
+            wanted: HashMap::new(),
+            fresh: Vec::new(),
+            stale: Vec::new(),
+            ready: VecDeque::new(),
+            bell: None,
+            streams: HashMap::new(),
+            next_stream: 0,
+            running: false,
+            closing: false,
+            waker: None,
+            resumed: Arc::default(),
+            lost: None,
+            failure: None,
+            tell: false,
+        }
+    }
+
     /// Whether a listener thread must be started now.
     pub(super) fn start(&mut self) -> bool {
         let start = !self.running;
@@ -196,11 +217,12 @@ impl Hub {
             self.fresh.push(task_id.to_owned());
             self.wake();
         }
+        let backend = &self.backend;
         self.wanted.entry(task_id.to_owned()).or_insert_with(|| Want {
             waiters: 0,
             watched: false,
             queued: false,
-            record: None,
+            record: backend.at_hand(task_id).map(Arc::new),
             changed: Arc::default(),
             streams: Vec::new(),
         })

@@ -147,8 +147,9 @@ impl<'a> Session<'a> {
                 match self.subscribed.get(&id) {
                     // An end is one whenever it came: what is stored by now may be less.
                     Some(Trust::Reread) if !is_end(&record) && !hub.is_known(&id, &record) => reread.push(id),
-                    Some(_) => hub.deliver(&id, record),
-                    None => {}
+                    // Somebody may want it that was not subscribed yet: an end is one all the same.
+                    None if !is_end(&record) => {}
+                    _ => hub.deliver(&id, record),
                 }
             }
         }

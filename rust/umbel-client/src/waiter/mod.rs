@@ -45,7 +45,8 @@ impl Waiter {
     /// Waits on `backend`; connects at the first wait. While the store cannot be reached a wait goes on for up to
     /// `patience`.
     pub fn new(backend: Arc<dyn Backend>, policy: RetryPolicy, patience: Duration) -> Self {
-        Self { shared: Arc::new(Shared { backend, policy, patience, hub: Mutex::new(Hub::default()) }) }
+        let hub = Mutex::new(Hub::new(Arc::clone(&backend)));
+        Self { shared: Arc::new(Shared { backend, policy, patience, hub }) }
     }
 
     /// Blocks until the record of `task_id` differs from `seen`; `None` when the call's time is up.
