@@ -52,7 +52,7 @@ BARE = Peer(
         "pool": "none: one process counts messages",
         "acks": "late, 100 at a time",
         "results": "none",
-        "publish": "confirmed, a thousand at a time",
+        "publish": "confirmed, a thousand at a time, each encoded beforehand",
     },
     store="rabbitmq",
     measured=("publish", "drain-no-results"),

@@ -274,8 +274,10 @@ class PikaConsumer(Consumer):
 
     def exchange(self, settlements: Sequence[Settlement], want: int) -> Exchanged:
         """As `Consumer.exchange`."""
-        ends = sum(settlement.tag in self._held for settlement in settlements)
-        if len(self._ready) + self._credit() + ends > want:
+        held = [got for settlement in settlements if (got := self._held.get(settlement.tag or ""))]
+        # What came through a tap that was closed since lets nothing flow in.
+        flows = sum(got.tap.is_called(got.consumer) for got in held)
+        if len(self._ready) + self._credit() + flows > want:
             # No more is to flow in than somebody wants.
             self._guarded(self._close_taps)
         return super().exchange(settlements, want)
