@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from apps import basic
@@ -54,6 +55,17 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         url = server.url(1)
     with in_processes(request.param, url, tmp_path_factory) as found:
         yield found
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Each broker in turn, empty and for one test."""
+    if request.param == "memory":
+        return f"memory://{tmp_path.name}"
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/umbel.sqlite3"
+    url: str = request.getfixturevalue("redis_url")
+    return url
 
 
 @pytest.fixture

@@ -19,16 +19,10 @@ from umbel.pools.app_finder import AppNotFoundError
 from umbel.testing import drain, enqueued, start_worker
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def app(request: pytest.FixtureRequest, tmp_path: Path) -> Umbel:
+@pytest.fixture
+def app(empty_url: str) -> Umbel:
     """An app on an empty broker."""
-    if request.param == "memory":
-        url = f"memory://{tmp_path.name}"
-    elif request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/umbel.sqlite3"
-    else:
-        url = request.getfixturevalue("redis_url")
-    return build(broker_url=url, result_backend=url)
+    return build(broker_url=empty_url, result_backend=empty_url)
 
 
 def test_no_more_run_than_the_limit_allows(app: Umbel, tmp_path: Path) -> None:

@@ -14,16 +14,12 @@ from umbel.canvas import group
 from umbel.testing import enqueued, start_worker
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def app(request: pytest.FixtureRequest, tmp_path: Path) -> Umbel:
+@pytest.fixture
+def app(empty_url: str) -> Umbel:
     """An app on an empty broker."""
-    if request.param == "memory":
-        url = f"memory://{tmp_path.name}"
-    elif request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/umbel.sqlite3"
-    else:
-        url = request.getfixturevalue("redis_url")
-    return Umbel("fair", broker_url=url, result_backend=url, set_as_current=False, worker_prefetch_multiplier=1)
+    return Umbel(
+        "fair", broker_url=empty_url, result_backend=empty_url, set_as_current=False, worker_prefetch_multiplier=1
+    )
 
 
 def define(app: Umbel, path: Path, **options: Any) -> Any:

@@ -21,6 +21,7 @@ pytest.importorskip("pika", reason="pika is needed")
 from umbel import _native
 from umbel.brokers import AccessRefused, Broker, Consumer, Delivery, Message, Settlement, Unroutable
 from umbel.brokers.pika import PikaBroker
+from umbel.brokers.pika.consuming import Tap
 from umbel.exceptions import OperationalError
 
 PATIENCE = 20.0
@@ -121,6 +122,35 @@ def test_a_wait_ends_for_a_message_and_for_the_waker(rabbit_url: str) -> None:
             assert ids(consumer.fetch(3)) == ["7"]
             assert not consumer.wait(0.01, reader)
             assert client.queue_length("r") == 0
+    finally:
+        os.close(reader)
+        os.close(writer)
+        consumer.close()
+
+
+def test_the_end_of_a_message_that_came_before_a_wait_does_not_end_the_wait(
+    rabbit_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = broker_at(rabbit_url)
+    opened: list[int] = []
+    whole = Tap.open
+    monkeypatch.setattr(Tap, "open", lambda tap, count: (opened.append(count), whole(tap, count))[1])
+    reader, writer = os.pipe()
+    consumer = broker.consumer("w", ["q"], 8.0)
+    try:
+        with client_of(broker) as client:
+            client.publish([task(0)])
+            held = consumer.fetch(8)
+            assert not consumer.wait(0.01, reader), "the queue is empty"
+            opened.clear()
+            for number in range(1, 4):
+                ends = [SimpleNamespace(tag=delivery.tag, action="ack", publish=[]) for delivery in held]
+                assert consumer.exchange(cast(Sequence[Settlement], ends), 8).deliveries == []
+                client.publish([task(number)])
+                assert consumer.wait(PATIENCE, reader)
+                held = consumer.fetch(8)
+                assert ids(held) == [str(number)]
+        assert opened == []
     finally:
         os.close(reader)
         os.close(writer)

@@ -17,16 +17,10 @@ from umbel.pools.app_finder import AppNotFoundError
 from umbel.testing import start_worker
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def app(request: pytest.FixtureRequest, tmp_path: Path) -> Umbel:
+@pytest.fixture
+def app(empty_url: str) -> Umbel:
     """An app on an empty broker."""
-    if request.param == "memory":
-        url = f"memory://{tmp_path.name}"
-    elif request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/umbel.sqlite3"
-    else:
-        url = request.getfixturevalue("redis_url")
-    return Umbel("running", broker_url=url, result_backend=url, set_as_current=False)
+    return Umbel("running", broker_url=empty_url, result_backend=empty_url, set_as_current=False)
 
 
 def test_a_rate_limit_spreads_tasks(app: Umbel) -> None:
