@@ -1,4 +1,4 @@
-//! The result store contract. Every engine passes `umbel_testkit::conformance::backend`.
+//! The result store contract. Every engine passes `umbel_conformance::conformance::backend`.
 
 use std::time::Duration;
 

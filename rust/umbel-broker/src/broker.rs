@@ -1,7 +1,7 @@
 //! The broker contract, at the level of a task queue.
 //!
 //! Calls block; each handle belongs to one thread at a time and owns its connection. Every engine passes
-//! `umbel_testkit::conformance::broker`; what follows is what that suite checks.
+//! `umbel_conformance::conformance::broker`; what follows is what that suite checks.
 //!
 //! **Tags.** A fetched message is recorded under a [`Tag`] chosen by the consumer (it carries the worker's id
 //! and an epoch), not under the producer's delivery tag. Until the tag is settled the message is *held*: it is

@@ -1,5 +1,4 @@
 //! The conformance suites as a crate of their own: the test kit runs them on our engines, and the Python extension offers
 //! them to whoever writes a broker in Python.
 
-#[path = "../../umbel-testkit/src/conformance/mod.rs"]
 pub mod conformance;
