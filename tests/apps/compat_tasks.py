@@ -76,7 +76,8 @@ def define(app: Any, who: str) -> None:
         raise {"own": OwnError, "key": KeyError, "value": ValueError}[kind](*args)
 
     @task(name="compat.retry", bind=True, max_retries=5)
-    def retry(self: Any, times: int, countdown: float = 0) -> list[Any]:
+    def retry(self: Any, times: int, countdown: float = 0.2) -> list[Any]:
+        # Not at once: a Celery worker stores "RETRY" after it has sent the next try, and maybe after that has ended.
         if self.request.retries < times:
             raise self.retry(exc=OwnError(f"try {self.request.retries}"), countdown=countdown)
         return [who, self.request.retries]

@@ -3,8 +3,8 @@ quorum queues, with results by `rpc://` and in Redis."""
 
 from __future__ import annotations
 
+import itertools
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,12 +42,7 @@ class Fleet:
 
 
 #: Umbel's way to the server, the type of queues, and where results go.
-FLEETS = [
-    ("native", "classic", "rpc"),
-    ("native", "quorum", "redis"),
-    ("pika", "classic", "rpc"),
-    ("pika", "quorum", "redis"),
-]
+FLEETS = list(itertools.product(("native", "pika"), ("classic", "quorum"), ("rpc", "redis")))
 
 
 @pytest.fixture(scope="module", params=FLEETS, ids="-".join)
@@ -78,18 +73,26 @@ def fleet(
             clients[name] = kind("compat", set_as_current=False)
             clients[name].conf.update(settings(broker[name], store, queue_type))
             define(clients[name], f"{name} client")
-            with warnings.catch_warnings():
-                # Each client of Celery has the tasks of those before it too.
-                warnings.simplefilter("ignore")
-                clients[name].finalize()
+            clients[name].finalize()
             workers[name].wait_ready(60)
         yield Fleet(clients, workers, results, vhost, rabbit_server)
         clients["umbel"].close()
     finally:
         for worker in workers.values():
             worker.stop()
-        clients["celery"].close()
+        if "celery" in clients:
+            close_celery(clients["celery"])
         rabbit_server.drop_vhost(vhost)
+
+
+def close_celery(app: Any) -> None:
+    """With the connections it waits for results on, which it leaves to the garbage collector."""
+    consumer = app.backend.result_consumer
+    if getattr(consumer, "_consumer", None) or getattr(consumer, "_pubsub", None):
+        consumer.stop()
+    if hasattr(app.backend, "connection_params"):
+        app.backend.client.connection_pool.disconnect()
+    app.close()
 
 
 @pytest.fixture(params=NAMES)
