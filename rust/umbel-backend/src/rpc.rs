@@ -104,6 +104,9 @@ struct Records {
     number: u64,
 }
 
+/// Ids and records in the order in which they came, and the number of the last one.
+type News = (Vec<(String, Vec<u8>)>, u64);
+
 struct Kept {
     number: u64,
     record: Vec<u8>,
@@ -133,8 +136,8 @@ impl Records {
         self.latest.get(task_id).map(|kept| kept.record.clone())
     }
 
-    /// What came after `seen`, and the number of the last one.
-    fn after(&self, seen: u64) -> (Vec<(String, Vec<u8>)>, u64) {
+    /// What came after `seen`.
+    fn after(&self, seen: u64) -> News {
         let new = self.order.iter().rev().take_while(|(number, _)| *number > seen);
         let mut found: Vec<_> = new
             .filter_map(|(number, task_id)| {
@@ -179,8 +182,8 @@ impl Inbox {
         self.take_in(&mut control, Duration::ZERO)
     }
 
-    /// What came after `seen`, and the number of the last one; waits up to `timeout` if nothing has.
-    fn listen(&self, seen: u64, timeout: Duration) -> Result<(Vec<(String, Vec<u8>)>, u64)> {
+    /// What came after `seen`; waits up to `timeout` if nothing has.
+    fn listen(&self, seen: u64, timeout: Duration) -> Result<News> {
         let mut control = self.control.lock();
         // Another thread may have read them.
         if self.records.lock().number == seen {
