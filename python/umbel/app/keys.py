@@ -6,7 +6,6 @@ import inspect
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ class CallKey:
 
     def digest(self, args: Any, kwargs: Any) -> str:
         """Equal for calls that are alike. Raises TypeError for arguments that do not fit or cannot be compared."""
+        from hashlib import sha256  # It brings OpenSSL along, 3 MB for a worker that has no such tasks.
+
         chosen = self._choose(tuple(args or ()), dict(kwargs or {}))
         try:
             text = json.dumps(chosen, sort_keys=True, default=repr)
