@@ -6,7 +6,6 @@ both: `drive` runs such a coroutine in place, for a tenth of a microsecond.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
@@ -56,7 +55,12 @@ class WorkflowLibrary(Library, Protocol):
 
 def run(library: Library, coroutine: Coroutine[Any, Any, T]) -> T:
     """Runs the measuring coroutine as the library needs it."""
-    return asyncio.run(coroutine) if library.coroutines else drive(coroutine)
+    if not library.coroutines:
+        return drive(coroutine)
+    # Workers import this file too: they are to carry what their library needs, and 5 MB of event loop only then.
+    import asyncio
+
+    return asyncio.run(coroutine)
 
 
 def drive(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -73,6 +77,8 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> T:
 async def run_clients(library: Library, count: int, client: Callable[[int], Coroutine[Any, Any, T]]) -> list[T]:
     """Runs `client(number)` so many times at once: as coroutines or in threads. Raises the first error."""
     if library.coroutines:
+        import asyncio
+
         return list(await asyncio.gather(*(client(number) for number in range(count))))
     results: list[T] = []
     errors: list[Exception] = []
