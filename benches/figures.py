@@ -19,7 +19,7 @@ from benches.summary import Summary
 DOCUMENT = Path(__file__).parent / "README.md"
 BLOCK = re.compile(r"(<!-- figures -->\n).*(<!-- end of figures -->)", re.DOTALL)
 
-#: Scenario and metric of each column, in two tables that fit on a page.
+#: Scenario and metric of each column, in tables that fit on a page.
 COLUMNS: tuple[tuple[tuple[str, str], ...], ...] = (
     (
         ("publish", "per_second"),
@@ -42,11 +42,19 @@ COLUMNS: tuple[tuple[tuple[str, str], ...], ...] = (
         ("footprint", "idle_cpu"),
         ("footprint", "start_up"),
     ),
+    (
+        ("chord", "seconds"),
+        ("chain", "seconds"),
+        ("chain", "megabytes"),
+        ("nested", "seconds"),
+        ("nested", "megabytes"),
+        ("group", "seconds"),
+    ),
 )
 
 
 def markdown(results: Results) -> str:
-    """Circumstances, two tables, expectations."""
+    """Circumstances, tables, expectations."""
     tables = [_table(results, columns) for columns in COLUMNS]
     return "\n".join([_circumstances(results), *tables, _expectations(results)])
 
