@@ -170,7 +170,11 @@ impl Control for AmqpControl {
     }
 
     fn answer_all(&mut self, answers: &[(Destination, Message)]) -> Result<()> {
-        self.say(answers.iter().map(|(address, message)| (address, message)))
+        if answers.iter().all(|(address, _)| address.exchange.is_empty()) {
+            return self.say(answers.iter().map(|(address, message)| (address, message)));
+        }
+        // An exchange that is not there would keep the others from being sent.
+        answers.iter().try_for_each(|(address, message)| self.answer(address, message))
     }
 }
 
